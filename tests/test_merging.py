@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, ClassVar
 
 import dask.array as da
 import numpy as np
@@ -20,6 +21,7 @@ from napari_kmeans import (
     segment,
 )
 from napari_kmeans.feature_space.space import PLAIN
+from napari_kmeans.measuring import channel_means
 from napari_kmeans.merging import MergeTree, carry_classes, cut_tree, merge_small, merge_tree
 
 
@@ -570,3 +572,59 @@ def test_carried_classes_need_the_same_channels():
     floats = segment(gray / 30, 3).model
     with pytest.raises(ValueError, match="earlier must have the full brightness 1 of the model"):
         carry_classes(floats, segment(gray.astype(np.uint8), 3).model)
+
+
+class TestClassesDecidePixels:
+    """With the image, labels are those that the model with the edited classes gives."""
+
+    options: ClassVar[dict[str, Any]] = {"min_confidence": 0.2, "smoothing": 1.0}
+    image = data.coffee()[100:160, 100:180]
+
+    @pytest.mark.parametrize("as_array", [np.asarray, da.from_array])
+    def test_merged_classes(self, as_array):
+        image, mask = as_array(self.image), np.arange(60)[:, None] > np.zeros(80) + 5
+        seg = segment(image, 6, mask=mask, **self.options)
+        classes = seg.model.classes.merge([2, 3, 4]).rename(2, "cup")
+        edited = apply_classes(seg, classes, image=image, mask=mask)
+        labels, recolored = seg.model.with_classes(classes).apply(self.image, mask=mask)
+        np.testing.assert_array_equal(edited.labels, labels)
+        np.testing.assert_array_equal(edited.recolored, recolored)
+        assert (labels != np.asarray(apply_classes(seg, classes).labels)).any()
+        table = edited.table
+        assert table["name"].tolist() == ["", "cup", "", ""]
+        assert table["pixels"].tolist() == [(labels == each).sum() for each in edited.model.labels]
+        assert table["undecided"].sum() == (labels[mask] == 0).sum()
+        means = [self.image[labels == each].mean(axis=0) for each in edited.model.labels]
+        np.testing.assert_allclose(channel_means(table), means)
+        assert table.attrs == seg.table.attrs
+        # A later edit of the names keeps the means of the pixels.
+        named = apply_classes(edited, edited.model.classes.rename(1, "dark")).table
+        np.testing.assert_allclose(channel_means(named), means)
+
+    def test_several_images(self):
+        images = [self.image, self.image[:30]]
+        seg = segment(images, 6, rgb=True, **self.options)
+        classes = seg.model.classes.merge([2, 3])
+        edited = apply_classes(seg, classes, image=images)
+        for image, labels in zip(images, edited.labels, strict=True):
+            np.testing.assert_array_equal(labels, edited.model.predict(image))
+        n_left = sum(int((labels == 0).sum()) for labels in edited.labels)
+        assert edited.table["undecided"].sum() == n_left
+        with pytest.raises(ValueError, match=r"image must have the spatial shape of the labels, "):
+            apply_classes(seg, classes, image=images[:1])
+
+    def test_a_class_is_split(self):
+        seg = segment(self.image, 4)
+        merged = apply_classes(seg, seg.model.classes.merge([1, 2]))
+        with pytest.raises(ValueError, match="classes must not split"):
+            apply_classes(merged, seg.model.classes)
+        again = apply_classes(merged, seg.model.classes, image=self.image)
+        np.testing.assert_array_equal(again.labels, seg.labels)
+        assert again.table.equals(seg.table)
+
+    def test_labels_that_do_not_change_are_only_renumbered(self, monkeypatch):
+        seg = segment(self.image, 4)
+        monkeypatch.setattr(KMeansModel, "paint_and_count", None)
+        apply_classes(seg, seg.model.classes.merge([1, 2]), image=self.image)
+        cleaned = segment(self.image, 4, **self.options)
+        apply_classes(cleaned, cleaned.model.classes.rename(1, "dark"), image=self.image)

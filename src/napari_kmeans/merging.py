@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, check_result, quote_value
+from napari_kmeans.execution.progress import part_of
 from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
-from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.blocks import are_several, open_pixels
 from napari_kmeans.imaging.colors import channel_ranges, display_colors, sort_dark_to_bright, to_hex
 from napari_kmeans.imaging.painting import (
     RelabelPainter,
@@ -20,11 +21,12 @@ from napari_kmeans.imaging.painting import (
     renumber_labels,
     round_to,
 )
-from napari_kmeans.imaging.tally import weighted_means
+from napari_kmeans.imaging.tally import add_tallies, weighted_means
 from napari_kmeans.measuring import (
     IGNORED,
     NAME,
     class_columns,
+    cluster_table,
     mean_columns,
     merge_rows,
     percentages,
@@ -35,6 +37,7 @@ from napari_kmeans.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from napari_kmeans.classes import ClassScheme, ColorClass
+    from napari_kmeans.execution.progress import Report
     from napari_kmeans.types import Floats
 
 Groups: TypeAlias = NDArray[np.int64]
@@ -390,7 +393,14 @@ def merge_clusters(
     )
 
 
-def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentation:
+def apply_classes(
+    segmentation: Segmentation,
+    classes: ClassScheme,
+    *,
+    image: Any = None,
+    mask: Any = None,
+    progress: Report | None = None,
+) -> Segmentation:
     """Give a segmentation edited classes: merged, renamed, recolored, ignored or renumbered.
 
     Parameters
@@ -399,6 +409,15 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
         The result of `segment`, or of this function. It is not changed.
     classes : ClassScheme
         An edit of ``segmentation.model.classes``.
+    image : array, optional
+        The image that was segmented. Its labels are then those that `predict` of the model with
+        the classes gives: merged classes are cleaned as one, and pixels that were undecided
+        between them get their label. None only renumbers the labels. Both are the same without
+        `smoothing`, `min_size`, `min_area` and `min_confidence`.
+    mask : array, optional
+        The mask of the segmentation, with `image`.
+    progress : callable, optional
+        ``progress(done, total)``; raising from it cancels.
 
     Returns
     -------
@@ -413,8 +432,8 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
     Raises
     ------
     TypeError, ValueError
-        If `classes` are not those of the model's centers, or if they split a class: the
-        labels do not contain the center of each pixel.
+        If `classes` are not those of the model's centers, or if they split a class and there is
+        no `image`: the labels do not contain the center of each pixel.
 
     Examples
     --------
@@ -427,7 +446,11 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
     edited = _with_pixels(model, table["pixels"].to_numpy()).with_classes(classes)
     first_centers = np.unique(model.center_classes, return_index=True)[1]
     new_labels = edited.center_labels[first_centers]
-    if (new_labels[model.center_classes] != edited.center_labels).any():
+    splits = bool((new_labels[model.center_classes] != edited.center_labels).any())
+    is_cleaned_anew = edited.n_clusters < model.n_clusters and not model.cleaning.is_off
+    if image is not None and (splits or is_cleaned_anew):
+        return _paint_classes(segmentation, edited, image, mask, progress)
+    if splits:
         raise ValueError(
             f"classes must not split those of the segmentation, {model.classes!r}, got "
             f"{classes!r}: apply the model to the image, with "
@@ -437,8 +460,6 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
     rows = merge_rows(table.drop(columns=[*class_columns(model)], errors="ignore"), new_labels)
     rows["index"], rows["color"] = edited.labels, to_hex(edited.colors)
     rows["percent"] = percentages(rows["pixels"].to_numpy(), columns.get(IGNORED))
-    if means := mean_columns(rows):
-        rows[means] = edited.palette
     # A script may have added names to the table only.
     own = {name: rows[name] for name in (NAME, IGNORED) if name in rows}
     rows = place_class_columns(rows, {**own, **columns})
@@ -446,6 +467,42 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
     numbers[model.labels] = new_labels
     labels, recolored = _repaint(segmentation, edited, numbers)
     return replace(segmentation, labels=labels, recolored=recolored, model=edited, table=rows)
+
+
+def _paint_classes(
+    segmentation: Segmentation, model: KMeansModel, image: Any, mask: Any, progress: Report | None
+) -> Segmentation:
+    """Return a segmentation whose image, or images, are painted and counted with a model."""
+    are_images = isinstance(segmentation.labels, list)
+    images = list(image) if are_images and are_several(image) else [image]
+    masks = [mask] * len(images) if mask is None or not are_images else list(mask)
+    pixels = [model.open(*each) for each in zip(images, masks, strict=True)]
+    shapes = [each.shape for each in (segmentation.labels if are_images else [segmentation.labels])]
+    if [each.shape for each in pixels] != shapes:
+        raise ValueError(
+            f"image must have the spatial shape of the labels, {quote_value(shapes)}, got "
+            f"{quote_value([each.shape for each in pixels])}: pass the image that was segmented."
+        )
+    painted = [
+        model.paint_and_count(
+            each, part_of(progress, number / len(pixels), (number + 1) / len(pixels))
+        )
+        for number, each in enumerate(pixels)
+    ]
+    labels, recolored, tallies, undecided = map(list, zip(*painted, strict=True))
+    tally = add_tallies(tallies)
+    is_decided = not model.cleaning.min_confidence
+    table = cluster_table(model, tally.counts, None if is_decided else np.sum(undecided, axis=0))
+    # The palette of the model stays that of the fit.
+    table[mean_columns(table)] = np.where(tally.counts[:, None] > 0, tally.means, model.palette)
+    table.attrs.update(segmentation.table.attrs)
+    return replace(
+        segmentation,
+        labels=labels if are_images else labels[0],
+        recolored=recolored if are_images else recolored[0],
+        model=model,
+        table=table,
+    )
 
 
 def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme, list[ColorClass]]:

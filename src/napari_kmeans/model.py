@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.feature_space.space import FeatureSpace
+    from napari_kmeans.imaging.tally import Tally
     from napari_kmeans.types import Floats
 
 _EXPONENT = RealNumber(1.01, 100.0)
@@ -536,8 +537,8 @@ class KMeansModel:
 
     def paint_and_count(
         self, pixels: Pixels, progress: Report | None = None
-    ) -> tuple[Any, Any, NDArray[np.int64], NDArray[np.int64] | None]:
-        """Return what `paint` returns, the number of pixels of each class, and the undecided.
+    ) -> tuple[Any, Any, Tally, NDArray[np.int64] | None]:
+        """Return what `paint` returns, the tally of the classes, and the undecided pixels.
 
         For a model that cleans labels. The labels of a dask image are cleaned to be counted, and
         kept: they are not cleaned again when they are viewed or written.
@@ -546,7 +547,8 @@ class KMeansModel:
         -------
         labels, recolored
             As from `paint`.
-        counts : (K,) int64 array
+        tally : Tally
+            The pixels and the sums of each class, (K,). Its cost is 0.
         undecided : (K,) int64 array or None
             As from `count_undecided`.
         """
@@ -559,7 +561,7 @@ class KMeansModel:
         image = recolor_image(pixels, labels, self.palette, are_labeled=are_labeled)
         labels = self._renumber(labels, self.labels)
         stages.finish()
-        return labels, pixels.channels_back(image), tally.counts, undecided
+        return labels, pixels.channels_back(image), tally, undecided
 
     def count_undecided(
         self, pixels: Pixels, progress: Report | None = None

@@ -74,6 +74,7 @@ def to_python(
     classes: ClassScheme | None = None,
     model: KMeansModel | None = None,
     part: Part = Part(),
+    deciding: ClassScheme | None = None,
 ) -> str:
     """Return a Python script that computes the same result again.
 
@@ -111,6 +112,9 @@ def to_python(
         `split_anew`. The script then contains this model and applies it, and fits nothing.
     part : Part
         The level and the slices that were clustered.
+    deciding : ClassScheme, optional
+        The merged classes by which pixels were decided, see `apply_classes` with an image. The
+        edits in `groups` and `classes` came after them.
 
     Returns
     -------
@@ -141,8 +145,9 @@ def to_python(
     )
     channel_names = _as_texts("channel_names", channel_names, (str,)) if channel_names else []
     mask = mask if isinstance(mask, str) else Flag().check("mask", mask)
-    if classes is not None:
-        _check_type("classes", classes, ClassScheme, "pass model.classes")
+    for argument, scheme in (("classes", classes), ("deciding", deciding)):
+        if scheme is not None:
+            _check_type(argument, scheme, ClassScheme, "pass model.classes")
     if model is not None:
         from napari_kmeans.model import KMeansModel
 
@@ -171,18 +176,22 @@ def to_python(
     arguments = _input_arguments(rgb, channel_axis, channel_names, mask, part)
     body += ["", *_lines_to_segment(options, arguments, part)]
     functions = [_function_name(part)]
+    if deciding is not None:
+        functions = ["ClassScheme", "apply_classes", *functions]
+        body += _lines_to_apply_classes(deciding, {"image": "image", **_mask_argument(mask, part)})
+        classes = None if classes == deciding else classes
     if groups is not None:
         functions.insert(0, "merge_clusters")
         body.append(f"segmentation = merge_clusters(segmentation, {groups})")
     if classes is not None:
         functions = ["ClassScheme", "apply_classes", *functions]
-        body += _lines_to_apply_classes(classes)
+        body += _lines_to_apply_classes(classes, {})
     body += _lines_of_results(bool(mask), part)
     if joined and classes is None:
         imports.append(_NUMPY)
         body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
-    imports.append(f"from napari_kmeans import {', '.join(functions)}")
+    imports.append(f"from napari_kmeans import {', '.join(dict.fromkeys(functions))}")
     return "\n".join([title, *_group_imports(imports), "", *body, ""])
 
 
@@ -227,9 +236,13 @@ def _input_arguments(
         arguments["rgb"] = repr(rgb)
     if channel_names:
         arguments["channel_names"] = repr(channel_names)
-    if mask:
-        arguments["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
-    return arguments
+    return arguments | _mask_argument(mask, part)
+
+
+def _mask_argument(mask: bool | str, part: Part) -> dict[str, str]:
+    if not mask:
+        return {}
+    return {"mask": "mask" if part.n_levels == 1 else f"masks[{part.level}]"}
 
 
 def _lines_to_read(
@@ -397,14 +410,15 @@ def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
     return lines
 
 
-def _lines_to_apply_classes(classes: ClassScheme) -> list[str]:
+def _lines_to_apply_classes(classes: ClassScheme, arguments: dict[str, str]) -> list[str]:
     """Return the lines that merge, name, color, ignore and number the classes."""
+    more = "".join(f", {name}={value}" for name, value in arguments.items())
     return [
         "# Edit the classes; centers are numbered from 0, from dark to bright.",
         "classes = [",
         *(f"    {each.to_dict()!r}," for each in classes),
         "]",
-        "segmentation = apply_classes(segmentation, ClassScheme.from_list(classes))",
+        f"segmentation = apply_classes(segmentation, ClassScheme.from_list(classes){more})",
     ]
 
 

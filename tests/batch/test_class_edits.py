@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
+from skimage import data
 
-from napari_kmeans import ClassScheme, Study, run_study
+from napari_kmeans import ClassScheme, KMeansModel, Study, run_study
 from napari_kmeans.batch.class_edits import edit_classes, find_edits
 
 
@@ -38,3 +41,20 @@ def test_the_model_of_a_study_gets_classes_after_the_fit(quadrants, tmp_path):
     entries = {**result.record["study"], "output": "again"}
     again = run_study(Study.from_dict(entries, tmp_path))
     assert again.shares.equals(result.shares)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_merged_classes_decide_the_pixels_of_each_image(tmp_path, each):
+    coffee = data.coffee()[100:180, 100:200]
+    Image.fromarray(coffee).save(tmp_path / "a.png")
+    fit = {"n_clusters": 6, "min_confidence": 0.1, "smoothing": 1}
+    run_study(
+        Study(
+            images=("a.png",), fit=fit, each=each, classes={1: {"merge": [2, 3]}}, folder=tmp_path
+        )
+    )
+    (path,) = tmp_path.rglob("*model.json")
+    (labels,) = tmp_path.rglob("a-labels.tif")
+    model = KMeansModel.load(path)
+    assert model.n_clusters == 4
+    np.testing.assert_array_equal(tifffile.imread(labels), model.predict(coffee))

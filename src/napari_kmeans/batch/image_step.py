@@ -226,7 +226,9 @@ def _segment(image: StudyImage, picture: Picture, steps: Steps) -> Segmentation:
     seg = cluster_picture(image.job, picture, steps.options)
     if not steps.study.classes:
         return seg
-    return apply_classes(seg, edit_classes(seg.model.classes, steps.study.classes))
+    edited = edit_classes(seg.model.classes, steps.study.classes)
+    # The labels are those that the written model gives.
+    return apply_classes(seg, edited, image=picture.pixels, mask=picture.mask)
 
 
 def with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
+from skimage import data
 
+from napari_kmeans.viewer.to_layers.as_python import script_of
 from napari_kmeans.viewer.to_layers.clusters import Clusters
-from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+from napari_kmeans.viewer.to_layers.layer_classes import SPLIT_DURING_RUN, classes_of
 
 
 def run(dock, finish, **fields):
@@ -161,3 +164,89 @@ def test_edits_are_not_carried_to_other_units(viewer, dock, finish, quadrants):
     run(dock, finish)
     assert classes_of(labels).is_unedited
     assert any("“dark”" in message and "“pale”" in message for message in messages)
+
+
+@pytest.mark.parametrize("options", [{"min_confidence": 0.1, "smoothing": 1}, {"min_size": 30}])
+def test_merged_clusters_decide_the_pixels_of_a_new_run(
+    viewer, open_dock, finish, options, tmp_path
+):
+    """As the model with the same merges does, in Python and on the command line."""
+    coffee = data.coffee()[100:180, 100:200]
+    viewer.add_image(coffee, name="coffee")
+    dock = open_dock()
+    labels = run(dock, finish, n_clusters=6, **options)
+    fitted = dock.result.model
+    clusters = Clusters(labels)
+    clusters.merge([2, 3, 4])
+    clusters.merge([5, 6])
+    clusters.disconnect()
+    renumbered = labels.data.copy()
+    expected = fitted.with_classes(classes_of(labels)).predict(coffee)
+    assert (renumbered != expected).sum() > 50
+    assert run(dock, finish) is labels
+    np.testing.assert_array_equal(labels.data, expected)
+    np.testing.assert_array_equal(dock.result.model.predict(coffee), expected)
+    recolored = viewer.layers["coffee recolored"].data
+    np.testing.assert_array_equal(recolored, dock.result.model.apply(coffee)[1])
+    # The table counts the pixels of the new labels, and has their means.
+    table = labels.features
+    for label, pixels, red in zip(table["index"], table["pixels"], table["mean red"], strict=True):
+        own = coffee[labels.data == label]
+        assert (len(own), own[:, 0].mean()) == (pixels, pytest.approx(red))
+    if "undecided" in table:
+        assert table["undecided"].sum() == (labels.data == 0).sum()
+    np.save(tmp_path / "image.npy", coffee)
+    script = script_of(dock.result).replace('np.load("', f'np.load("{tmp_path}/')
+    values: dict = {}
+    exec(script, values)
+    np.testing.assert_array_equal(values["labels"], expected)
+    np.testing.assert_array_equal(values["recolored"], recolored)
+
+
+@pytest.mark.parametrize("last", [[4, 5], None])
+def test_a_script_renumbers_the_clusters_that_were_merged_after_the_run(
+    viewer, open_dock, finish, tmp_path, last
+):
+    coffee = data.coffee()[100:180, 100:200]
+    viewer.add_image(coffee, name="coffee")
+    dock = open_dock()
+    labels = run(dock, finish, n_clusters=6, min_confidence=0.1)
+    Clusters(labels).merge([2, 3])
+    run(dock, finish)
+    if last is not None:
+        Clusters(labels).merge(last)
+    else:
+        dock.folds["merge"].open().distance.value = 15
+        assert 1 < len(classes_of(labels)) < 5
+    np.save(tmp_path / "image.npy", coffee)
+    script = script_of(dock.result).replace('np.load("', f'np.load("{tmp_path}/')
+    values: dict = {}
+    exec(script, values)
+    np.testing.assert_array_equal(values["labels"], labels.data)
+
+
+@pytest.mark.parametrize("is_undo", [False, True])
+def test_edits_during_a_run(viewer, open_dock, finish, slow, qtbot, is_undo):
+    """A merge renumbers the new labels, which do not contain the parts of an undone merge."""
+    viewer.add_image(slow, name="slow", rgb=True)
+    dock = open_dock()
+    slow.go_on.set()
+    labels = run(dock, finish, n_clusters=4, min_size=3)
+    clusters, messages = Clusters(labels), []
+    notification_manager.notification_ready.connect(lambda note: messages.append(note.message))
+    if is_undo:
+        clusters.merge([1, 2])
+    slow.go_on.clear()
+    slow.asked.clear()
+    dock.run()
+    qtbot.waitUntil(slow.asked.is_set)
+    if is_undo:
+        clusters.undo()
+    else:
+        clusters.merge([1, 2])
+    slow.go_on.set()
+    finish(dock)
+    clusters.disconnect()
+    assert [each.centers for each in classes_of(labels)] == [(0, 1), (2,), (3,)]
+    assert np.unique(labels.data).tolist() == [1, 3, 4]
+    assert (SPLIT_DURING_RUN in messages) == is_undo

@@ -13,7 +13,7 @@ from napari_kmeans.classes import ClassScheme, ColorClass
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.measuring import NAME, place_class_columns
-from napari_kmeans.merging import apply_classes
+from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.options import MAX_CLUSTERS, SUMMARY_OPTIONS
 from napari_kmeans.segmentation import (
     Segmentation,
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.layers import Image, Labels, Points
+    from numpy.typing import NDArray
 
     from napari_kmeans.execution.progress import Report
+    from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import Options
     from napari_kmeans.summary import Summary
     from napari_kmeans.viewer.background.summary_cache import SummaryCache
@@ -81,6 +83,9 @@ class Task:
     applied : bool
         Whether the result came from a model that was applied to the source. Then the
         pixels of the source are not those of the fit.
+    edited : KMeansModel or None
+        The model of the labels that the result will replace, if the user has edited its classes.
+        Pixels are decided by its merged classes: see `carried_classes`.
     """
 
     source: Source
@@ -92,6 +97,7 @@ class Task:
     summary: Summary | None = None
     marked: tuple[MarkedClass, ...] = ()
     applied: bool = False
+    edited: KMeansModel | None = None
 
     @classmethod
     def of(
@@ -158,8 +164,18 @@ class Task:
         source, shift = self.source, self._find_shift()
         parts = [self._part(level) for level in range(source.n_levels)]
         fit_share = _fit_share(parts, source.level)
-        fitted = self._fit(shift, part_of(progress, 0, fit_share))
-        fitted = _number_classes(fitted, self.marked, shift)
+        classes_share = 0.0 if self.edited is None else fit_share / _FIT_EFFORT
+        fitted = self._fit(shift, part_of(progress, 0, fit_share - classes_share))
+        fitted = self._number_classes(fitted, shift)
+        classes = self.carried_classes(fitted)
+        if classes is not None:
+            fitted = apply_classes(
+                fitted,
+                classes,
+                image=self.fitted_part,
+                mask=self._mask(source.level),
+                progress=part_of(progress, fit_share - classes_share, fit_share),
+            )
         blur, cleaning = source.blur_at(self.options.blur, 0), self._cleaning_at(0)
         if blur or self.options.position or not cleaning.is_off:
             options = replace(fitted.options, blur=blur, **cleaning.options)
@@ -204,6 +220,60 @@ class Task:
         return segment_with_options(
             pixels, self._options, channel_names=names, summary=summary, progress=fitting
         )
+
+    def first_classes(self, n_centers: int, starts: NDArray[np.int64] | None) -> ClassScheme:
+        """Return the classes of a model directly after its fit, before any edit.
+
+        Parameters
+        ----------
+        n_centers : int
+        starts : (M,) int64 array or None
+            As in `Segmentation`.
+        """
+        marked = self.marked if self.start is None else self.start.classes
+        shift = 0 if self.source.inside is None else self.source.inside.largest
+        if not marked:
+            return ClassScheme.of_labels(range(1 + shift, n_centers + 1 + shift))
+        assert starts is not None
+        return ClassScheme(
+            tuple(
+                ColorClass(marked[row].number + shift, (center,), *marked[row][1:])
+                for center, row in enumerate(starts.tolist())
+            )
+        )
+
+    def carried_classes(self, outcome: AnySegmentation) -> ClassScheme | None:
+        """Return the classes by which the pixels of an outcome are decided, with earlier edits.
+
+        None if the labels of single clusters are decided, and merges only renumber them: the
+        labels are the same then, or there are no merges that can be carried.
+        """
+        if self.edited is None or not isinstance(outcome, Segmentation):
+            return None
+        if Cleaning.of(self.options).is_off or outcome.model.splits:
+            return None
+        n_centers = len(outcome.model.cluster_centers_)
+        first = outcome.model.with_classes(self.first_classes(n_centers, outcome.starts))
+        try:
+            classes, _ = carry_classes(first, self.edited)
+        except ValueError:
+            # The image has other channels or units than before.
+            return None
+        return classes if len(classes) < n_centers else None
+
+    def _number_classes(self, fitted: AnySegmentation, shift: int) -> AnySegmentation:
+        """Return a result with the numbers, names and colors of marks, and shifted labels.
+
+        The labels of a stack with a model for each slice have their numbers already.
+        """
+        if isinstance(fitted, StackSegmentation):
+            names = {each.number + shift: each.name for each in self.marked}
+            if not any(names.values()):
+                return fitted
+            of_rows = [names[label] for label in fitted.table["index"]]
+            return replace(fitted, table=place_class_columns(fitted.table, {NAME: of_rows}))
+        classes = self.first_classes(fitted.model.n_clusters, fitted.starts)
+        return apply_classes(fitted, classes) if classes != fitted.model.classes else fitted
 
     def _find_shift(self) -> int:
         """Return the number that is added to all labels: inside classes, the largest of theirs."""
@@ -288,33 +358,6 @@ class Task:
             place_in_stack(source, level, labels, 0),
             place_in_stack(source, level, recolored, source.levels[level]),
         )
-
-
-def _number_classes(
-    fitted: AnySegmentation, marked: Sequence[MarkedClass], shift: int
-) -> AnySegmentation:
-    """Return a result with the numbers, names and colors of marks, and larger labels by a shift.
-
-    The labels of a stack with a model for each slice have their numbers already.
-    """
-    if isinstance(fitted, StackSegmentation):
-        names = {each.number + shift: each.name for each in marked}
-        if not any(names.values()):
-            return fitted
-        of_rows = [names[label] for label in fitted.table["index"]]
-        return replace(fitted, table=place_class_columns(fitted.table, {NAME: of_rows}))
-    classes = fitted.model.classes
-    if marked:
-        assert fitted.starts is not None
-        classes = ClassScheme(
-            tuple(
-                ColorClass(marked[row].number + shift, (center,), *marked[row][1:])
-                for center, row in enumerate(fitted.starts.tolist())
-            )
-        )
-    elif shift:
-        classes = classes.renumber({label: label + shift for label in classes.labels})
-    return apply_classes(fitted, classes) if classes != fitted.model.classes else fitted
 
 
 def _fit_share(parts: list[Any], fitted_level: int) -> float:

@@ -18,6 +18,7 @@ from napari_kmeans.viewer.to_layers.layer_classes import (
     carry_edits,
     describe_dropped_edits,
 )
+    edited_before,
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import (
     copy_of_edited,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_kmeans.model import KMeansModel
-    from napari_kmeans.viewer.background.task import AnySegmentation
+    from napari_kmeans.viewer.background.task import AnySegmentation, Task
     from napari_kmeans.viewer.dock.result_undo import ResultUndo
     from napari_kmeans.viewer.from_layers.source import Source
 
@@ -123,13 +124,24 @@ class ResultLayers:
                     update_layer(earlier, layer, keeps_identity=True)
         return tuple(earlier for earlier, _ in pairs if earlier is not None)
 
-    def carry_edits(self, outcome: AnySegmentation, source: Source) -> tuple[AnySegmentation, str]:
+    def edited_before(self, source: Source) -> KMeansModel | None:
+        """Return the model of the labels that a new result will replace, if it was edited."""
+        earlier = find_labels(self._viewer.layers, source)
+        if earlier is None:
+            return None
+        try:
+            return edited_before(earlier, self._history.get(earlier))
+        except ValueError:
+            # `carry_edits` tells the user that the edits are not carried.
+            return None
+
+    def carry_edits(self, outcome: AnySegmentation, task: Task) -> tuple[AnySegmentation, str]:
         """Return a new result with the names, colors and merges of the labels it will replace.
 
         The second value is a sentence about the clusters that have got them. A message names the
         edits that the new result cannot have.
         """
-        earlier = find_labels(self._viewer.layers, source)
+        earlier = find_labels(self._viewer.layers, task.source)
         self._edited, carried = None, ""
         if earlier is None:
             return outcome, ""
@@ -137,7 +149,7 @@ class ResultLayers:
             message = describe_dropped_edits(earlier)
         else:
             outcome, self._edited, message, carried = carry_edits(
-                outcome, earlier, self._history.get(earlier)
+                outcome, task, earlier, self._history.get(earlier)
             )
         if message:
             show_info(message)

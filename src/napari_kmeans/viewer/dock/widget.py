@@ -528,8 +528,11 @@ class KMeansWidget(Fields):
     def _start(self) -> SegmentationWorker:
         task = self.task() if self.live.value else replace(self.task(), cache=None)
         builders = self._chosen_builders()
-        worker: SegmentationWorker = make_worker(task, locate=coreset_layer in builders)
         update = self.update_layers.value or self.live.value
+        if update:
+            # The worker decides pixels by merged classes: the window need not wait for it.
+            task = replace(task, edited=self._result_layers.edited_before(task.source))
+        worker: SegmentationWorker = make_worker(task, locate=coreset_layer in builders)
         self._runner.start(Run(task, builders, update, worker))
         return worker
 
@@ -673,7 +676,7 @@ class KMeansWidget(Fields):
         with self._undo.recording(self.result, "" if run.task.cache is None else LIVE):
             carried = ""
             if run.update:
-                outcome, carried = self._result_layers.carry_edits(outcome, source)
+                outcome, carried = self._result_layers.carry_edits(outcome, run.task)
             layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
             shown = self.show_layers(layers, update=run.update)
             result = Result(run.task, outcome, shown, seconds=self._runner.seconds)

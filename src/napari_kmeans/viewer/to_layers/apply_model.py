@@ -101,7 +101,8 @@ class ApplyWork:
         image = source.levels[source.level]
         own = source.model_at(model, source.level)
         if is_dask(image) and not own.cleaning.is_off:
-            *painted, counts, undecided = own.paint_and_count(own.open(image), progress)
+            *painted, tally, undecided = own.paint_and_count(own.open(image), progress)
+            counts = tally.counts
             labels, recolored = self._paint(None, {source.level: (painted[0], painted[1])})
         else:
             # Lazy levels are painted when they are viewed, and are read here only to be counted.

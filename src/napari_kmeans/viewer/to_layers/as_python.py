@@ -53,10 +53,12 @@ def script_of(result: Result, masks: str = "masks") -> str:
     fitted, masks_of_result = outcome.model, result.masks
     applied = result.task is None or result.task.applied
     classes = groups = model = None
+    deciding = None if result.task is None else result.task.carried_classes(outcome)
     if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
         # No fit of this image gives an applied model, or one of a class that was clustered anew.
         model = result.model if applied or result.model.splits else None
-        if result.model.classes != _classes_in_order(fitted):
+        # `groups` are those of single centers, which `deciding` has merged before.
+        if deciding is not None or result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
         elif model is None:
             groups = _groups_of(fitted)
@@ -85,6 +87,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         classes=classes,
         model=model,
         part=_part_of(source, outcome.options),
+        deciding=deciding,
     )
     return script + _note_of_slices(result) + _note_of_edits(result)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.stacks import StackModel
+    from napari_kmeans.viewer.background.task import Task
 
 
 def classes_of(layer: Labels) -> ClassScheme | None:
@@ -131,6 +132,12 @@ def _with_table(classes: ClassScheme, features: pd.DataFrame) -> ClassScheme:
     )
 
 
+SPLIT_DURING_RUN = (
+    "The clusters that were split during the run are still merged in the new result: split them "
+    "again, or undo the run."
+)
+
+
 class Carried(NamedTuple):
     """A new result with the edits of an earlier layer."""
 
@@ -154,18 +161,14 @@ class LayerHistory(NamedTuple):
     edited: KMeansModel | None
 
 
-def carry_edits(
-    segmentation: Segmentation, labels: Labels, history: LayerHistory | None = None
-) -> Carried:
-    """Give a new result the names, colors, merges and ignored classes of an earlier layer.
+def edited_before(labels: Labels, history: LayerHistory | None = None) -> KMeansModel | None:
+    """Return the model of a layer whose edits a new run carries; None if there are no edits.
 
     Merges of *Merge similar* are not carried unless the merged class has a name or a
     color, or is ignored: the slider starts from the clusters of each run.
 
     Parameters
     ----------
-    segmentation : Segmentation
-        A result without edited classes.
     labels : napari.layers.Labels
         The layer of an earlier result.
     history : LayerHistory, optional
@@ -173,30 +176,66 @@ def carry_edits(
         model that the user edited last. So a run with fewer clusters in between, such as
         those of *Live*, loses nothing. None if the last run is not known; the classes of
         the layer are then carried with all merges.
+
+    Raises
+    ------
+    ValueError
+        If the layer has no model of its classes: a script may have changed its metadata.
     """
+    classes = _classes_to_carry(labels, history)
+    at_start = None if history is None else history.at_start
+    if history is not None and classes == at_start:
+        edited = history.edited
+    else:
+        edited = KMeansModel.from_dict(recorded_model(labels)).with_classes(classes)
+    return None if edited is None or edited.classes.is_unedited else edited
+
+
+def _classes_to_carry(labels: Labels, history: LayerHistory | None) -> ClassScheme:
     classes = classes_of(labels)
     if classes is None:
-        return Carried(segmentation, None, _not_carried(_edits_in_table(labels)))
+        raise ValueError("labels must have the classes of one model: run the clustering again.")
+    at_start = None if history is None else history.at_start
+    return _without_merges_of_slider(classes, at_start, {*joined_labels(labels).values()})
+
+
+def carry_edits(
+    segmentation: Segmentation, task: Task, labels: Labels, history: LayerHistory | None = None
+) -> Carried:
+    """Give a new result the names, colors, merges and ignored classes of an earlier layer.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The outcome of the task. Pixels are decided by the merged classes that the layer had when
+        the run started. Classes that were merged since then are only renumbered.
+    task : Task
+    labels : napari.layers.Labels
+        The layer of an earlier result.
+    history : LayerHistory, optional
+        As in `edited_before`.
+    """
+    model = segmentation.model
+    first = task.first_classes(len(model.cluster_centers_), segmentation.starts)
+    fitted = model.with_classes(first)
     try:
-        at_start = None if history is None else history.at_start
-        classes = _without_merges_of_slider(classes, at_start, {*joined_labels(labels).values()})
-        if history is not None and classes == at_start:
-            edited = history.edited
+        edited = edited_before(labels, history)
+        if edited is None:
+            carried, lost, words = first, [], ""
         else:
-            edited = KMeansModel.from_dict(recorded_model(labels)).with_classes(classes)
-        if edited is None or edited.classes.is_unedited:
-            return Carried(segmentation, None, "")
-        carried, lost = carry_classes(segmentation.model, edited)
+            carried, lost = carry_classes(fitted, edited)
+            words = describe_carried(carried, fitted, edited)
     except ValueError:
-        # The image has other channels or units than before, or a script has changed the
-        # metadata.
-        return Carried(segmentation, None, _not_carried(list_edited(classes)))
-    return Carried(
-        apply_classes(segmentation, carried),
-        edited,
-        describe_lost(lost),
-        describe_carried(carried, segmentation.model, edited),
-    )
+        # The image has other channels or units than before, or a script has changed the metadata.
+        return Carried(segmentation, None, describe_dropped_edits(labels))
+    if carried == model.classes:
+        return Carried(segmentation, edited, describe_lost(lost), words)
+    try:
+        segmentation = apply_classes(segmentation, carried)
+    except ValueError:
+        # The labels of the new result do not contain the parts of its merged classes.
+        return Carried(segmentation, task.edited, SPLIT_DURING_RUN)
+    return Carried(segmentation, edited, describe_lost(lost), words)
 
 
 def describe_dropped_edits(labels: Labels) -> str:
