@@ -44,3 +44,30 @@ def test_classes_are_measured_in_regions_of_a_layer(viewer, dock, finish, qtbot,
     # The table of another result is not shown.
     viewer.layers.remove("picture labels")
     assert not panel.results.isVisibleTo(panel)
+
+
+def test_the_confidence_is_measured_in_the_classes(viewer, dock, finish, qtbot, tmp_path):
+    noise = np.random.default_rng(0).integers(-20, 20, (20, 21, 3))
+    image = np.clip(viewer.layers["picture"].data + noise, 0, 255).astype(np.uint8)
+    viewer.layers["picture"].data = image
+    dock.run()
+    finish(dock)
+    confidence = dock.folds["confidence"].open()
+    for action in (confidence.add_confidence, confidence.add_membership):
+        action()
+        qtbot.waitUntil(lambda: not confidence.is_working, timeout=60_000)
+    compare = dock.folds["compare"].open()
+    compare.compare()
+    qtbot.waitUntil(lambda: not compare.is_working, timeout=60_000)
+    panel, soft = dock.folds["measure"].open(), viewer.layers["picture confidence"]
+    offered = [each.name for each in panel.values.values]
+    # Recolored images have the colors of the classes.
+    assert offered == ["picture", "picture confidence", "picture membership 1"]
+    panel.values.check([soft])
+    panel.measure()
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+    panel.results.save_table(tmp_path / "all.csv", measurements=True)
+    table = pd.read_csv(tmp_path / "all.csv")
+    labels = viewer.layers["picture labels"].data
+    means = [soft.data[labels == each].mean(dtype=float) for each in range(1, 5)]
+    np.testing.assert_allclose(table["mean picture confidence"], means, rtol=1e-5)

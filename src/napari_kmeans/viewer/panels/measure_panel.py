@@ -15,6 +15,7 @@ from napari_kmeans.viewer.panels.cohort_form import region_choices
 from napari_kmeans.viewer.panels.cohort_results import CohortResults
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.provenance import has_record
+from napari_kmeans.viewer.to_layers.soft_layer import is_soft
 from napari_kmeans.viewer.widgets.checked_list import CheckedList
 from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
 
@@ -147,8 +148,11 @@ class MeasurePanel(WorkingPanel):
 
 
 def _fits(layer: Any, labels: Labels | None) -> bool:
-    """Return whether a layer is an image with the pixels of labels, and no result."""
-    if labels is None or not isinstance(layer, Image) or has_record(layer):
+    """Return whether a layer is an image with the pixels of labels, and not their colors."""
+    if labels is None or not isinstance(layer, Image):
+        return False
+    if has_record(layer) and not is_soft(layer):
+        # A recolored image has the mean colors of the classes, which the table has anyway.
         return False
     shape = spatial_shape(layer_levels(layer)[0], layer.rgb)
     return shape == tuple(layer_levels(labels)[0].shape)

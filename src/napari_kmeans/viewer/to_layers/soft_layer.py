@@ -8,13 +8,13 @@ from weakref import WeakKeyDictionary, ref
 from napari.layers import Image
 
 from napari_kmeans.options import SPACE_OPTIONS
-from napari_kmeans.viewer.provenance import recorded_model, sign, source_metadata
+from napari_kmeans.viewer.provenance import kind_of, recorded_model, sign, source_metadata
 from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
     from napari.utils import Colormap
 
 OUTDATED = " (outdated)"
@@ -62,6 +62,11 @@ def soft_layer(
         **spatial,
     )
     return sign(layer)
+
+
+def is_soft(layer: Layer) -> bool:
+    """Return whether a layer shows a confidence or a membership."""
+    return (kind_of(layer) or "").startswith(("confidence", "membership"))
 
 
 def follow_model(layer: Image, labels: Labels) -> None:
