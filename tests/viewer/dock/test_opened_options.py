@@ -140,9 +140,22 @@ def test_a_minimum_area_is_shown_in_the_unit_of_the_image(viewer, dock, quadrant
     # An image without a unit does not count it, and the next one shows it in its own.
     panel.load(tmp_path / "model.json")
     assert dock.task().options.min_area == 0
+    assert dock.options_note.text().endswith(
+        "Its minimum size of 20 µm² is not used, because “picture” has no scale: enter a minimum "
+        "size for this image."
+    )
     viewer.add_image(quadrants, rgb=True, name="scaled", scale=(5e-4, 5e-4), units=("mm", "mm"))
     assert (dock.size_unit.value, dock.min_area.value) == ("area", pytest.approx(2e-5))
     assert dock.task().options.min_area == pytest.approx(20)
+    panel.load(tmp_path / "model.json")
+    assert "minimum size" not in dock.options_note.text()
+    # An area is no volume.
+    volume = viewer.add_image(quadrants[None, ..., 0], name="volume", scale=(1, 1, 1), units="um")
+    assert dock.image.value is volume
+    panel.load(tmp_path / "model.json")
+    assert "20 µm² is not used, because “volume” is measured in µm³" in dock.options_note.text()
+    viewer.layers.remove(volume)
+    dock.image.value = viewer.layers["scaled"]
     segment(quadrants, 3, rgb=True, min_size=5).model.save(tmp_path / "other.json")
     panel.load(tmp_path / "other.json")
     options = dock.task().options

@@ -602,19 +602,24 @@ class KMeansWidget(Fields):
                 # Only random_state can be None: the dock cannot show a seed that each run draws.
                 if value is not None and option not in ("min_area", "keep_init"):
                     getattr(self, option).value = value
-            self._show_min_area(options)
+            unused = self._show_min_area(options)
         if name:
             text = f"The fields show the options of “{name}”: Run clusters the image with them."
             if not isinstance(options.init, str):
                 text += " Its start colors are not in the fields."
+            text += f" {unused}" if unused else ""
             self.options_note.show_text(text)
 
-    def _show_min_area(self, options: Options) -> None:
-        """Show a minimum area in square or cubic micrometers in the unit of the image."""
+    def _show_min_area(self, options: Options) -> str:
+        """Show a minimum area in square or cubic micrometers in the unit of the image.
+
+        Return a sentence for the user if a run cannot use the area.
+        """
         spacing = options.spacing if isinstance(options.spacing, tuple) else (1.0, 1.0)
         n_axes = sum(step > 0 for step in spacing)
         entered = area_unit([1.0] * n_axes, ["micrometer"] * n_axes)
-        shown = self._area_unit() or entered
+        own = self._area_unit()
+        shown = own or entered
         self.size_unit.value = AREA if options.min_area else PIXELS
         # Without an image, the next one that has a unit shows the number in its own.
         self.entered_unit = shown
@@ -625,6 +630,16 @@ class KMeansWidget(Fields):
 
     def _chosen_builders(self) -> tuple[Builder, ...]:
         """Return the builders of the layers to add, from the bottom to the top."""
+        if not options.min_area or entered is None or (own is not None and converted):
+            return ""
+        area, image = f"{options.min_area:,.12g} {entered.symbol}", self.image.value
+        if image is None:
+            return f"Its minimum size of {area} needs an image with a scale."
+        reason = "has no scale" if own is None else f"is measured in {own.symbol}"
+        return (
+            f"Its minimum size of {area} is not used, because “{image.name}” {reason}: enter a "
+            "minimum size for this image."
+        )
         choices = (
             (self.add_recolored.value, recolored_layers),
             (self.add_labels.value, labels_layer),
