@@ -149,3 +149,28 @@ def test_images_of_an_earlier_model_are_marked_until_they_are_measured_again(
     assert viewer.layers["coffee confidence"] is confidence
     np.testing.assert_array_equal(confidence.data, dock.result.model.confidence(COFFEE))
     assert membership.name == "coffee membership 1 (outdated)"
+
+
+def test_a_new_run_hides_images_that_cover_its_labels(viewer, run_dock, work, finish):
+    viewer.add_image(COFFEE, name="coffee")
+    dock, panel = run_dock(n_clusters=4)
+    work(panel, panel.add_confidence)
+    work(panel, panel.add_membership)
+    soft = [viewer.layers["coffee confidence"], viewer.layers["coffee membership 1"]]
+    other = viewer.add_image(np.ones((60, 70)), name="marker")
+    dock.image.value = viewer.layers["coffee"]
+    dock.smoothing.value = 1
+    dock.run()
+    finish(dock)
+    assert [each.visible for each in (*soft, other)] == [False, False, True]
+    dock.undo_result()
+    assert [each.visible for each in soft] == [True, True]
+    dock.run()
+    finish(dock)
+    work(panel, panel.add_confidence)
+    assert [each.visible for each in soft] == [True, False]
+    # The labels of a run that adds layers lie over them.
+    dock.update_layers.value = False
+    dock.run()
+    finish(dock)
+    assert soft[0].visible

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -11,15 +12,16 @@ from napari.utils.notifications import show_info
 
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
-from napari_kmeans.viewer.provenance import recorded_scheme
+from napari_kmeans.viewer.provenance import recorded_scheme, result_key
 from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.layer_classes import (
     LayerHistory,
     carry_edits,
     describe_dropped_edits,
-)
     edited_before,
+)
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
+from napari_kmeans.viewer.to_layers.soft_layer import is_soft
 from napari_kmeans.viewer.to_layers.update import (
     copy_of_edited,
     find_counterpart,
@@ -154,6 +156,13 @@ class ResultLayers:
         if message:
             show_info(message)
         return outcome, carried
+
+    def hide_soft_images(self, source: Source) -> None:
+        """Hide the images of confidence and memberships of a source: they cover its labels."""
+        for layer in self._viewer.layers:
+            if is_soft(layer) and result_key(layer)[1] == source.unique_id and layer.visible:
+                self._undo.before_update(layer, layer, partial(setattr, layer, "visible", True))
+                layer.visible = False
 
     def remember_start(self, labels: Labels | None, outcome: AnySegmentation) -> None:
         """Remember the classes of a Labels layer directly after a run, before any edit."""

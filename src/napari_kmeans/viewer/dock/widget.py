@@ -627,9 +627,6 @@ class KMeansWidget(Fields):
         if entered is not None and shown is not None:
             converted = convert_area(options.min_area, entered, shown)
         self.min_area.value = converted or 0.0
-
-    def _chosen_builders(self) -> tuple[Builder, ...]:
-        """Return the builders of the layers to add, from the bottom to the top."""
         if not options.min_area or entered is None or (own is not None and converted):
             return ""
         area, image = f"{options.min_area:,.12g} {entered.symbol}", self.image.value
@@ -640,6 +637,9 @@ class KMeansWidget(Fields):
             f"Its minimum size of {area} is not used, because “{image.name}” {reason}: enter a "
             "minimum size for this image."
         )
+
+    def _chosen_builders(self) -> tuple[Builder, ...]:
+        """Return the builders of the layers to add, from the bottom to the top."""
         choices = (
             (self.add_recolored.value, recolored_layers),
             (self.add_labels.value, labels_layer),
@@ -692,6 +692,7 @@ class KMeansWidget(Fields):
             carried = ""
             if run.update:
                 outcome, carried = self._result_layers.carry_edits(outcome, run.task)
+                self._result_layers.hide_soft_images(source)
             layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
             shown = self.show_layers(layers, update=run.update)
             result = Result(run.task, outcome, shown, seconds=self._runner.seconds)

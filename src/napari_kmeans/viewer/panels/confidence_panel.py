@@ -195,6 +195,8 @@ class ConfidencePanel(WorkingPanel):
         )
         with self.dock.selection_kept():
             (shown,) = self.dock.show_layers([layer], update=self.dock.update_layers.value)
+        # A new run hides it.
+        shown.visible = True
         follow_model(shown, labels)
 
     def _show_confidence(self, result: Result, labels: Labels, image: SoftImage) -> None:
