@@ -174,3 +174,20 @@ def test_a_new_run_hides_images_that_cover_its_labels(viewer, run_dock, work, fi
     dock.run()
     finish(dock)
     assert soft[0].visible
+
+
+def test_the_stability_is_that_of_the_fit_before_labels_are_cleaned(viewer, run_dock, work, finish):
+    viewer.add_image(COFFEE, name="coffee")
+    dock, panel = run_dock(n_clusters=4)
+    work(panel, panel.measure_stability)
+    assert panel.message.text().endswith("(1 is the best). The fits find each class again.")
+    dock.smoothing.value, dock.min_size.value = 1, 600
+    dock.run()
+    finish(dock)
+    empty = dock.result.table.loc[dock.result.table["pixels"] == 0, "index"].astype(str).tolist()
+    assert len(empty) > 1
+    work(panel, panel.measure_stability)
+    assert panel.message.text().endswith(
+        f"Smooth and Minimum size come after the fit. "
+        f"No pixel of the labels is in classes {', '.join(empty)}."
+    )

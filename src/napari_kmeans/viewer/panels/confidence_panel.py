@@ -237,12 +237,33 @@ class ConfidencePanel(WorkingPanel):
         found = (
             f"Classes that are not found again: {', '.join(weak)}."
             if weak
-            else ("Each class is found again.")
+            else "The fits find each class again."
         )
         self.show_message(
             f"Agreement over seeds {stability.seeds:.2f}, over halves of the pixels "
-            f"{stability.halves:.2f} (1 is the best). {found}"
+            f"{stability.halves:.2f} (1 is the best). {found}{_describe_cleaning(result)}"
         )
+
+
+def _describe_cleaning(result: Result) -> str:
+    """Return sentences about the options whose effect is not in a stability; empty without any."""
+    model, table = result.model, result.table
+    assert isinstance(model, KMeansModel)
+    fields = {
+        "Smooth": model.cleaning.smoothing,
+        "Minimum size": model.cleaning.min_size > 1 or model.cleaning.min_area,
+        "Minimum confidence": model.cleaning.min_confidence,
+    }
+    used = [name for name, value in fields.items() if value]
+    if not used:
+        return ""
+    words = " and ".join(filter(None, [", ".join(used[:-1]), used[-1]]))
+    text = f" {words} {'comes' if len(used) == 1 else 'come'} after the fit."
+    empty = table.loc[table["pixels"] == 0, "index"].astype(str).tolist()
+    if empty:
+        text += f" No pixel of the labels is in {'class' if len(empty) == 1 else 'classes'} "
+        text += f"{', '.join(empty)}."
+    return text
 
 
 _WEAK = 0.6
