@@ -6,6 +6,7 @@ The progress is shown in a bar, warnings and errors as napari notifications.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -140,8 +141,10 @@ class Runner(Generic[RunType]):
         run, self._run = self._run, None
         if run is not None:
             run.worker.quit()
-            for signal, slot in self._connections(run.worker):
-                signal.disconnect(slot)
+            # Qt may have deleted the signals before the widgets, as at the end of a script.
+            with suppress(RuntimeError):
+                for signal, slot in self._connections(run.worker):
+                    signal.disconnect(slot)
             self._active_runners.discard(self)
 
     def _connections(self, worker: SegmentationWorker) -> list[tuple[Any, Callable[..., None]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cache, partial
 from threading import Thread
@@ -92,6 +93,14 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
         the main thread ignores would be shown. If two workers overlap, the last to end
         would restore the filters that the other worker had set, and they would stay.
         """
+        # The work itself raises no RuntimeError (see `UnexpectedError`): Qt has deleted the
+        # signals, as at the end of a script. PyQt would abort the process.
+        with suppress(RuntimeError):
+            self._run_and_emit()
+        # Return free memory to the system only now: the result need not wait for that.
+        trim_heaps()
+
+    def _run_and_emit(self) -> None:
         self.started.emit()
         self._running = True
         try:
@@ -107,8 +116,6 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
         self._running = False
         self.finished.emit()
         self._finished.emit(self)
-        # Return free memory to the system only now: the result need not wait for that.
-        trim_heaps()
 
     def _warn(self, sentence: str) -> None:
         self.warned.emit((sentence, UserWarning))
