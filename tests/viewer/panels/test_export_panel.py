@@ -400,6 +400,18 @@ def test_saving_again_replaces_the_result_and_no_other_file(dock, qtbot, finish,
     assert (tmp_path / "b-table.csv").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.tiff", "x-labels.json", "x"])
+def test_labels_are_saved_under_a_name_by_which_they_open(dock, qtbot, finish, tmp_path, name):
+    panel = finish_run(dock, finish)
+    with qtbot.waitSignal(panel.save_result(tmp_path / name).finished, timeout=20_000):
+        pass
+    names = ["x-labels.tif", "x-model.json", "x-table.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    np.testing.assert_array_equal(
+        read_result(str(tmp_path / "x-labels.tif"))[0][0], dock.result.labels.data
+    )
+
+
 def test_there_is_nothing_to_save_without_labels(dock, viewer, finish, tmp_path):
     panel = finish_run(dock, finish, add_labels=False)
     with pytest.raises(ValueError, match="no labels in the viewer: tick Labels"):

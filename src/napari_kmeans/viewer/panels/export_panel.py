@@ -170,9 +170,9 @@ class ExportPanel(WorkingPanel):
 
         napari opens the file of the labels with the names, colors, merges and the place of
         the layer. The files are those of the command line: ``cells-labels.tif``,
-        ``cells-table.csv`` and ``cells-model.json`` for the path ``cells-labels.tif``. The
-        path ``cells-labels.zarr`` gives labels as OME-Zarr, also if they are too large for
-        the memory.
+        ``cells-table.csv`` and ``cells-model.json`` for the path ``cells-labels.tif``, and also
+        for ``cells.csv``. The path ``cells-labels.zarr`` gives labels as OME-Zarr, also if they
+        are too large for the memory.
 
         Raises
         ------

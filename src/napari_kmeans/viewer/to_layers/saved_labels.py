@@ -65,11 +65,12 @@ def result_paths(path: Path, has_table: bool, has_model: bool) -> list[Path]:
     Parameters
     ----------
     path : Path
-        As the user chose it, with or without `ENDING` before its suffix.
+        As the user chose it, with or without `ENDING` before its suffix. The labels are in a
+        TIFF file unless the suffix is ``.zarr``: napari finds the reader by these two only.
     has_table, has_model : bool
     """
     stem = path.stem.removesuffix(ENDING)
-    names = [f"{stem}{ENDING}{path.suffix}"]
+    names = [f"{stem}{ENDING}{'.zarr' if path.suffix.lower() == '.zarr' else '.tif'}"]
     names += [f"{stem}-table.csv"] * has_table + [f"{stem}-model.json"] * has_model
     return [path.with_name(name) for name in names]
 
