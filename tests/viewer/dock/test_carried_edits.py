@@ -10,7 +10,11 @@ from skimage import data
 
 from napari_kmeans.viewer.to_layers.as_python import script_of
 from napari_kmeans.viewer.to_layers.clusters import Clusters
-from napari_kmeans.viewer.to_layers.layer_classes import SPLIT_DURING_RUN, classes_of
+from napari_kmeans.viewer.to_layers.layer_classes import (
+    SLIDER_STARTS_AGAIN,
+    SPLIT_DURING_RUN,
+    classes_of,
+)
 
 
 def run(dock, finish, **fields):
@@ -78,7 +82,9 @@ def test_a_note_states_which_clusters_kept_their_edits(viewer, dock, finish):
     assert dock.carried_note.text() == ""
     edit(dock)
     run(dock, finish)
-    assert dock.carried_note.text() == "Names and edits kept by color: 1 “dark”, 2, 3 “pale”."
+    assert dock.carried_note.text() == (
+        "Names and edits are kept by color in clusters 1 “dark”, 2 and 3 “pale”."
+    )
     assert not dock.carried_note.isHidden()
     # The note is about the run, and goes with another result.
     run(dock, finish, update_layers=False)
@@ -93,11 +99,12 @@ def test_a_note_states_which_clusters_are_new(dock, finish):
     clusters.disconnect()
     # An earlier cluster without a name is not new.
     run(dock, finish)
-    assert dock.carried_note.text() == "Names and edits kept by color: 1 “dark”."
+    assert dock.carried_note.text() == "Names and edits are kept by color in cluster 1 “dark”."
     # The mean of the first and the third color was one cluster.
     run(dock, finish, n_clusters=4)
     assert dock.carried_note.text() == (
-        "Names and edits kept by color: 2 “dark”. 1, 3 are new and have no name."
+        "Names and edits are kept by color in cluster 2 “dark”. "
+        "Clusters 1 and 3 are new and have no name."
     )
 
 
@@ -133,6 +140,9 @@ def test_merges_of_the_slider_are_carried_only_with_their_names(viewer, dock, fi
     assert n_merged < 4
     run(dock, finish)
     assert classes_of(labels).is_unedited
+    assert dock.carried_note.text() == SLIDER_STARTS_AGAIN
+    run(dock, finish)
+    assert dock.carried_note.text() == ""
     slider.value = 45
     merged = next(each for each in classes_of(labels) if len(each.centers) > 1)
     Clusters(labels).rename(merged.label, "both")

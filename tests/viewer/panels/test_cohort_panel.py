@@ -347,7 +347,7 @@ def test_names_go_to_the_next_image_and_to_a_second_fit(viewer, panel, qtbot, fo
     run(qtbot, panel)
     message = panel.message.text().splitlines()
     assert message[0].endswith("The results are in photos/napari-kmeans-output-2.")
-    assert message[1].startswith("Names and edits kept by color: 1 “ink”")
+    assert message[1].startswith("Names and edits are kept by color in cluster")
     assert shown(panel)[1][1] == "ink"
     directory = panel.results.outcome.directory
     model = KMeansModel.load(directory / "napari-kmeans-model.json")
@@ -418,7 +418,7 @@ def test_a_second_fit_of_layers_keeps_names(viewer, panel, qtbot):
     panel.dock.color_space.value = "hsv"
     run(qtbot, panel)
     assert panel.message.text().splitlines()[1] == (
-        "Names and edits kept by color: 1 “dark”, 4 “pale”."
+        "Names and edits are kept by color in clusters 1 “dark” and 4 “pale”."
     )
     for name in "abc":
         assert names_of(viewer.layers[f"{name} labels"]) == ["dark", "", "pale"]
@@ -446,7 +446,7 @@ def test_names_of_colors_that_are_gone_are_stated(viewer, panel, qtbot, images):
     run(qtbot, panel)
     first, second, third = panel.message.text().splitlines()
     assert first == "3 images done."
-    assert second.startswith("Names and edits kept by color:")
+    assert second.startswith("Names and edits are kept by color in ")
     assert third.startswith("No cluster of the new result has the color of “name ")
     names = names_of(viewer.layers["a labels"])
     assert len([name for name in names if name]) == 1

@@ -59,11 +59,12 @@ def describe_carried(classes: ClassScheme, model: KMeansModel, earlier: KMeansMo
     ]
     if not edited:
         return ""
-    text = f"Names and edits kept by color: {_list_first(edited)}."
+    text = f"Names and edits are kept by color in {_name_clusters(edited)}."
     new = [str(label) for label in find_new(model, earlier)]
     if new:
         has_no_name = "is new and has no name" if len(new) == 1 else "are new and have no name"
-        text += f" {_list_first(new)} {has_no_name}."
+        names = _name_clusters(new)
+        text += f" {names[0].upper()}{names[1:]} {has_no_name}."
     return text
 
 
@@ -77,9 +78,12 @@ def find_new(model: KMeansModel, earlier: KMeansModel) -> list[int]:
     return [each.label for each in carried if not each.name and not each.ignored]
 
 
-def _list_first(words: list[str]) -> str:
+def _name_clusters(words: list[str]) -> str:
+    """Return "cluster 2" or "clusters 2, 5 and 6", with the first of many."""
     more = len(words) - _MOST_NAMED
-    return ", ".join([*words[:_MOST_NAMED], *([f"and {more:,} more"] if more > 0 else [])])
+    words = [*words[:_MOST_NAMED], *([f"{more:,} more"] if more > 0 else [])]
+    names = " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    return f"cluster{'' if len(words) == 1 else 's'} {names}"
 
 
 def describe_lost(lost: Iterable[ColorClass]) -> str:

@@ -132,6 +132,8 @@ def _with_table(classes: ClassScheme, features: pd.DataFrame) -> ClassScheme:
     )
 
 
+SLIDER_STARTS_AGAIN = "The merges of Merge similar are not kept: set its fields again."
+
 SPLIT_DURING_RUN = (
     "The clusters that were split during the run are still merged in the new result: split them "
     "again, or undo the run."
@@ -225,6 +227,8 @@ def carry_edits(
         else:
             carried, lost = carry_classes(fitted, edited)
             words = describe_carried(carried, fitted, edited)
+        if _classes_to_carry(labels, history) != classes_of(labels):
+            words = f"{words} {SLIDER_STARTS_AGAIN}".strip()
     except ValueError:
         # The image has other channels or units than before, or a script has changed the metadata.
         return Carried(segmentation, None, describe_dropped_edits(labels))
