@@ -169,6 +169,7 @@ class Task:
         fitted = self._number_classes(fitted, shift)
         classes = self.carried_classes(fitted)
         if classes is not None:
+            assert isinstance(fitted, Segmentation)
             fitted = apply_classes(
                 fitted,
                 classes,

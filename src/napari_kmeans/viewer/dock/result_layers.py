@@ -146,6 +146,8 @@ class ResultLayers:
         earlier = find_labels(self._viewer.layers, task.source)
         self._edited, carried = None, ""
         if earlier is None:
+            # The user may have removed the labels during the run.
+            self._edited = task.edited
             return outcome, ""
         if not isinstance(outcome, Segmentation):
             message = describe_dropped_edits(earlier)
