@@ -155,6 +155,18 @@ def test_merges_of_the_slider_are_carried_only_with_their_names(viewer, dock, fi
     assert merged.centers in [each.centers for each in classes_of(labels)]
 
 
+def test_merges_of_the_slider_do_not_end_those_of_the_list(viewer, dock, finish):
+    labels = run(dock, finish, n_clusters=4)
+    Clusters(labels).merge([2, 3])
+    run(dock, finish)
+    merged = [each.centers for each in classes_of(labels)]
+    assert merged == [(0,), (1, 2), (3,)]
+    dock.folds["merge"].open().min_share.value = 50
+    assert (1, 2) not in [each.centers for each in classes_of(labels)]
+    run(dock, finish)
+    assert [each.centers for each in classes_of(labels)] == merged
+
+
 def test_fewer_clusters_in_between_lose_nothing(viewer, dock, finish):
     """As *Live* does while the user moves the number of clusters down and up again."""
     labels = run(dock, finish, n_clusters=4)

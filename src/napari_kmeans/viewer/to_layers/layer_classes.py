@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_kmeans.classes import ClassScheme, clean_name
+from napari_kmeans.classes import ClassScheme, ColorClass, clean_name
 from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.model import KMeansModel
@@ -220,11 +220,10 @@ def carry_edits(
     model = segmentation.model
     first = task.first_classes(len(model.cluster_centers_), segmentation.starts)
     fitted = model.with_classes(first)
+    carried, lost, words = first, list[ColorClass](), ""
     try:
         edited = edited_before(labels, history)
-        if edited is None:
-            carried, lost, words = first, [], ""
-        else:
+        if edited is not None:
             carried, lost = carry_classes(fitted, edited)
             words = describe_carried(carried, fitted, edited)
         if _classes_to_carry(labels, history) != classes_of(labels):
@@ -269,7 +268,10 @@ def _edits_in_table(labels: Labels) -> str:
 def _without_merges_of_slider(
     classes: ClassScheme, at_start: ClassScheme | None, merged_by_hand: set[int]
 ) -> ClassScheme:
-    """Return classes in which those that *Merge similar* merged, and nobody edited, are split."""
+    """Return classes in which those that *Merge similar* merged, and nobody edited, are split.
+
+    They are split into the classes at the start: the user may have merged clusters before.
+    """
     if at_start is None or at_start.n_centers != classes.n_centers:
         return classes
     for each in classes:
@@ -277,4 +279,8 @@ def _without_merges_of_slider(
         was_merged = len({*at_start.center_labels[list(each.centers)]}) == 1
         if not is_edited and not was_merged:
             classes = classes.split(each.label)
+            for before in at_start:
+                if len(before.centers) > 1 and {*before.centers} <= {*each.centers}:
+                    parts = classes.center_labels[list(before.centers)]
+                    classes = classes.merge(parts.tolist())
     return classes
