@@ -94,7 +94,7 @@ def test_segment_layer_passes_options_and_mask(picture, quadrants):
     stored = labels.metadata[METADATA_KEY]["options"]
     others = {"normalize": "none", "blur": 0.0, "texture": 0.0, "balance": 0.0, "keep_init": False}
     others |= {"smoothing": 0.0, "min_size": 0, "min_area": 0.0, "spacing": 1.0}
-    others |= {"min_size_classes": None, "min_confidence": 0.0, "position": 0.0}
+    others |= {"min_size_classes": None, "min_confidence": 0.0, "position": 0.0, "refits": 0}
     assert stored == {"n_clusters": 4, **options, **others, "init": start.tolist()}
     assert not labels.data[:, 15:].any()
     assert labels.data[:, :15].all()
