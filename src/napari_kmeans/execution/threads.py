@@ -126,6 +126,12 @@ def map_threads(
     Exception
         Any exception that `function` or `step` raises. Before it is passed on, items
         that have not started are dropped, and running items are waited for.
+
+    Notes
+    -----
+    The calling thread and those of the pool take one item after another. One future for each item,
+    for which the calling thread wakes up, took 40 microseconds of processor time more per item:
+    with hundreds of short items, a tenth of a run.
     """
     all_items = list(items)
     if len(all_items) < 2 or _in_task() or n_threads() < 2:
@@ -134,7 +140,7 @@ def map_threads(
     results: dict[int, Result] = {}
     errors: list[BaseException] = []
 
-    def work(report: Callable[[], object] = bool) -> None:
+    def work(reporter: _Reporter | None = None) -> None:
         try:
             with in_task(stop):
                 while not stop.is_set():
@@ -143,25 +149,26 @@ def map_threads(
                     except IndexError:
                         return
                     results[number] = function(item)
-                    report()
+                    if reporter is not None:
+                        reporter.report()
         except BaseException as error:
             # The first error is the cause: it stops all other items.
             errors.append(error)
             stop.set()
 
-    report = _Reporter(results, step)
+    reporter = _Reporter(results, step)
     with shared_pool():
         # A task has the listeners of its caller: see `notices_to` and `waits_to`.
         n_others = min(n_threads(), len(all_items)) - 1
         futures = [_thread.pool.submit(copy_context().run, work) for _ in range(n_others)]
         try:
-            work(report.report)
+            work(reporter)
             while wait(futures, POLL_SECONDS).not_done:
-                if not report.report():
+                if not reporter.report():
                     step(0)
             if errors:
                 raise errors[0]
-            report.report()
+            reporter.report()
         finally:
             stop.set()
             wait(futures)
