@@ -24,11 +24,10 @@ from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_folder import lock_folder
 from napari_kmeans.cli.options import (
     OPTIONS_OF_FIT,
-    REFIT,
     SentenceParser,
     add_jobs_option,
     add_option,
-    flags_of,
+    refuse_beside_model,
 )
 from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
@@ -207,8 +206,7 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
         return
     for name, info in OPTIONS_OF_FIT.items():
         if getattr(arguments, name) != info.default:
-            flag = flags_of(info)[-1]
-            parser.error(f"--model must go without {flag}, which is part of a model: {REFIT}")
+            parser.error(refuse_beside_model(info))
 
 
 def _check_outputs(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

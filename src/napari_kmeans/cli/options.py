@@ -22,9 +22,6 @@ OPTIONS_OF_FIT = {name: info for name, info in COMMAND_LINE_OPTIONS.items() if n
 """The options of a fit. The spacing is a property of the images, also of those to which a saved
 model is applied."""
 
-REFIT = "leave it out, or fit a model with it"
-"""What to do about an option of a fit beside a saved model."""
-
 DECLARED = object()
 """The default of an option that is declared with it."""
 
@@ -74,6 +71,14 @@ def _parse_jobs(text: str) -> int:
 def flags_of(info: OptionInfo) -> tuple[str, ...]:
     """Return the flags of an option."""
     return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
+
+
+def refuse_beside_model(info: OptionInfo) -> str:
+    """Return what to say about an option of a fit beside a saved model, without a period."""
+    return (
+        f"--model must go without {flags_of(info)[-1]}, which is part of a model: leave it out, or "
+        "fit a model with it"
+    )
 
 
 _WITH_UNIT = ("spacing", "min_area")

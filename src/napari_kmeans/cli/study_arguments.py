@@ -9,7 +9,7 @@ from typing import Any
 from napari_kmeans.batch.output import IMAGES
 from napari_kmeans.batch.study import ENTRIES, Study, StudyError
 from napari_kmeans.batch.study_kinds import OUTPUTS
-from napari_kmeans.cli.options import OPTIONS_OF_FIT, REFIT, add_option, flags_of, parser_of
+from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, parser_of, refuse_beside_model
 from napari_kmeans.options import COMMAND_LINE_OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
@@ -148,8 +148,8 @@ def study_of(arguments: argparse.Namespace) -> Study:
             values.pop("groups", None)
     options = _given_options(arguments)
     if arguments.model is not None and options:
-        flag = flags_of(OPTIONS_OF_FIT[next(iter(options))])[-1]
-        raise StudyError([f"--model must go without {flag}, which is part of a model: {REFIT}."])
+        refused = OPTIONS_OF_FIT[next(iter(options))]
+        raise StudyError([f"{refuse_beside_model(refused)}."])
     values["fit"] = {**values.get("fit", {}), **options}
     model = None if values.get("model") is None else folder / values["model"]
     values["classes"] = _edit_classes(dict(values.get("classes", {})), arguments, model)
