@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTPUT = "napari-kmeans-output"
 
+_READING = ("series", "channel_axis", "channels", "spacing", "unit", "mask")
+"""The entries of a study that decide what is read of its images."""
+
 
 def run_study(
     study: Study,
@@ -355,13 +358,11 @@ class _Run:
                 with suppress(OSError):
                     stamps.append(Stamp.of(path))
         settings = self.study.to_dict()
-        reading = ("series", "channel_axis", "channels", "spacing", "unit", "mask")
-        fitting = (*reading, "pixels_per_image")
         return make_key(
             [
                 stamps,
                 self.study.options.to_dict(),
-                [settings.get(name) for name in fitting],
+                [settings.get(name) for name in (*_READING, "pixels_per_image")],
                 [image.pixel_size for image in images],
                 __version__,
             ]
@@ -371,17 +372,14 @@ class _Run:
         study = self.study
         options = study.options if model is None else model.options
         settings = study.to_dict()
-        deciding = (
-            *("series", "channel_axis", "channels", "spacing", "unit", "mask", "regions", "grid"),
-            *("values", "slices", "medians", "confidence", "outputs"),
-        )
+        measuring = ("regions", "grid", "values", "slices", "medians", "confidence", "outputs")
         key = make_key(
             [
                 # Images that were moved have another hash in the fit, and the same results.
                 None if model is None else replace(model, fit=None).to_dict(),
                 # A model states its options, and classes that were edited.
                 None if model is not None else [options.to_dict(), study.classes],
-                [settings.get(name) for name in deciding],
+                [settings.get(name) for name in (*_READING, *measuring)],
                 __version__,
             ]
         )
