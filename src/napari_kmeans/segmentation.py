@@ -219,12 +219,12 @@ def segment(
         pixels.
     refits : int, default 0
         How many times the centers move to the mean colors of the classes after `smoothing`,
-        `min_size` and `min_area`, and the image is labeled and cleaned again, at most 100 times.
-        It ends before if no color changes. Noise biases the centers of a plain fit, above all
-        those of rare classes, because a class loses pixels to larger ones; regions average the
-        noise. These are the steps of the expectation-maximization of a hidden Markov random
-        field [3]_ with hard labels. Without one of these options, nothing is fitted again.
-        Not possible with `texture`, `position` or `keep_init`.
+        `min_size` and `min_area`, and the image is labeled and cleaned again; at most 100. It ends
+        earlier if no color changes. Without these three options, nothing is fitted again. Noise
+        moves the centers of a plain fit away from the true colors, above all those of rare
+        classes; the means of regions have less noise. These are the steps of the
+        expectation-maximization of a hidden Markov random field [3]_ with hard labels. Not
+        possible with `texture`, `position` or `keep_init`.
     spacing : float, or one float for each spatial axis, default 1
         The distance of neighboring pixels along each axis, in any unit. `smoothing` and
         `position` compare these distances: farther neighbors count less. Their product is the
