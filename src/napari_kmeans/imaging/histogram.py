@@ -142,10 +142,8 @@ class Codec:
         # have at most 24 bits, so that uint32 holds them.
         return unsigned if unsigned.dtype.itemsize <= 2 else unsigned.astype(np.uint32)
 
-    def count(
-        self, values: NDArray[Any], counts: NDArray[np.uint8], seen: NDArray[np.bool_]
-    ) -> NDArray[np.uint32]:
-        """Add the pixels of `values` (n, C) to `counts` (size,), and mark their cells in `seen`.
+    def count(self, values: NDArray[Any], counts: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Add the pixels of `values` (n, C) to the counters `counts` (size,).
 
         A counter of one byte that is full starts again from 0. Return the codes of these
         counters: a code stands in the list as often as its counter was full.
@@ -153,14 +151,18 @@ class Codec:
         # Any counter may be full already, so that its first pixel here empties it.
         max_full = len(values) // kernels.MAX_COUNT + min(len(values), self.size)
         full = np.empty(max_full, np.uint32)
-        n_full = kernels.count_codes(
-            self.offsets(values), self.bit_tables, self.cell_bits, counts, seen, full
-        )
+        n_full = kernels.count_codes(self.offsets(values), self.bit_tables, counts, full)
         return full[:n_full]
 
-    def look_up(self, values: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
-        """Return the entries (n,) of `table` (size,) at the codes of `values` (n, C)."""
-        entries, offsets = np.empty(len(values), table.dtype), self.offsets(values)
+    def look_up(
+        self, values: NDArray[Any], table: NDArray[Any], out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Return the entries (n,) of `table` (size,) at the codes of `values` (n, C).
+
+        They are written to `out`, a contiguous array of the dtype of the table, if it is given.
+        """
+        entries = np.empty(len(values), table.dtype) if out is None else out
+        offsets = self.offsets(values)
         if len(self.widths) == 1 and len(table) == 1 << 8 * offsets.itemsize:
             # The code is the value itself, and no value is beyond the table.
             kernels.look_up_labels(offsets.reshape(-1), table, entries)
@@ -376,16 +378,13 @@ class _Counter:
         return _Counter, (self.codec,)
 
     def __call__(self, batch: Batch) -> _Counts:
-        cell = 1 << self.codec.cell_bits
         try:
             table = self.free_tables.pop()
         except IndexError:
-            table = memory.zeros(self.codec.size, np.uint8)
-        seen = np.zeros(self.codec.size // cell, np.bool_)
-        full = [self.codec.count(piece.inside, table, seen) for piece in batch.pieces]
-        cells = np.flatnonzero(seen)
-        histogram = _collect_histogram(self.codec, (table,), cells, full)
-        table.reshape(-1, cell)[cells] = 0
+            table = _make_counters(self.codec)
+        full = [self.codec.count(piece.inside, table) for piece in batch.pieces]
+        histogram = _collect_histogram(self.codec, (table,), full)
+        table[histogram.codes] = 0
         self.free_tables.append(table)
         return _Counts.pack(histogram.codes, histogram.weights)
 
@@ -398,29 +397,31 @@ def _count_in_memory(
     # Counters of one byte: a table of larger counters would not fit the cache of the
     # processor. One table for each thread: threads that write to the same table would
     # wait for each other.
-    tables = tuple(memory.zeros(codec.size, np.uint8) for _ in range(n_tables))
-    seen = np.zeros((n_tables, codec.size >> codec.cell_bits), np.bool_)
-    free_tables: SimpleQueue[int] = SimpleQueue()
-    for number in range(n_tables):
-        free_tables.put(number)
+    tables = tuple(_make_counters(codec) for _ in range(n_tables))
+    free_tables: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
+    for table in tables:
+        free_tables.put(table)
 
     def count(place: tuple[int, Block]) -> NDArray[np.uint32]:
         image, block = place
         values = images[image].read_kept(block)
-        number = free_tables.get()
+        table = free_tables.get()
         try:
-            return codec.count(values, tables[number], seen[number])
+            return codec.count(values, table)
         finally:
-            free_tables.put(number)
+            free_tables.put(table)
 
-    full = map_threads(count, blocks, step)
-    return _collect_histogram(codec, tables, np.flatnonzero(seen.any(axis=0)), full)
+    return _collect_histogram(codec, tables, map_threads(count, blocks, step))
+
+
+def _make_counters(codec: Codec) -> NDArray[np.uint8]:
+    """Return a counter for each code, and at least 8, which are viewed as one number."""
+    return memory.zeros(max(codec.size, 8), np.uint8)
 
 
 def _collect_histogram(
     codec: Codec,
     tables: tuple[NDArray[Any], ...],
-    cells: NDArray[np.int64],
     full: list[NDArray[np.uint32]],
 ) -> Histogram:
     """Return the histogram of the pixels that were counted in `tables`.
@@ -428,20 +429,20 @@ def _collect_histogram(
     Parameters
     ----------
     codec : Codec
-    tables : tuple of (codec.size,) uint8 arrays
+    tables : tuple of uint8 arrays
         Counters.
-    cells : (G,) int64 array
-        The cells that have pixels, ascending.
     full : list of uint32 arrays
         The codes that `Codec.count` returned.
     """
-    sizes = np.empty(len(cells), np.int64)
+    words = tuple(table.view(np.uint64) for table in tables)
+    sizes = np.empty(codec.size >> codec.cell_bits, np.int64)
 
     def measure(rows: slice) -> None:
-        kernels.count_distinct(tables, cells[rows], codec.cell_bits, sizes[rows])
+        kernels.count_distinct(tables, words, codec.cell_bits, rows.start, sizes[rows])
 
-    map_slices(measure, len(cells), _CELLS_PER_TASK)
-    starts = np.append(0, np.cumsum(sizes))
+    map_slices(measure, len(sizes), _CELLS_PER_TASK)
+    cells = np.flatnonzero(sizes)
+    starts = np.append(0, np.cumsum(sizes[cells]))
     codes, weights = np.empty(starts[-1], np.uint32), np.empty(starts[-1])
 
     def collect(rows: slice) -> None:

@@ -79,9 +79,7 @@ MAX_COUNT = 255
 def count_codes(
     values: NDArray[Any],
     bit_tables: Tables,
-    cell_bits: int,
     counts: NDArray[Any],
-    seen: NDArray[Any],
     full: NDArray[Any],
 ) -> Any:
     """Add the pixels of `values` (n, C) to the counters of their codes.
@@ -92,12 +90,8 @@ def count_codes(
         Offsets from the minimum of the codec.
     bit_tables : tuple of C uint32 arrays
         For each channel, the bits that an offset has in a code.
-    cell_bits : int
-        The number of low bits of a code; the bits above them are the cell.
     counts : (size,) uint8 array
-        The counters.
-    seen : (number of cells,) bool array
-        Receives True for the cells of the pixels.
+        The counters. That of a code that occurs is never 0.
     full : uint32 array
         Receives the code of a counter each time that it is full and starts again.
 
@@ -120,7 +114,6 @@ def count_codes(
                 n_full += 1
                 count = 0
             counts[code] = count + 1
-            seen[code >> cell_bits] = True
     return n_full
 
 
@@ -156,15 +149,26 @@ def _count_cell(tables: Tables, cell: int, counts: NDArray[Any]) -> None:
 
 @compile_kernel
 def count_distinct(
-    tables: Tables, cells: NDArray[Any], cell_bits: int, sizes: NDArray[Any]
+    tables: Tables, words: Tables, cell_bits: int, first_cell: int, sizes: NDArray[Any]
 ) -> None:
-    """For each of `cells` (G,), count the codes that occur, and write the number to `sizes`."""
+    """Count the codes that occur in consecutive cells, and write the numbers to `sizes` (G,).
+
+    `words` are the tables as uint64. Most cells have no code: eight counters are skipped at once.
+    """
     counts = np.empty(1 << cell_bits, np.uint32)
-    for c in range(cells.shape[0]):
-        _count_cell(tables, cells[c], counts)
+    n_words = (1 << cell_bits) >> 3
+    for c in range(sizes.shape[0]):
+        cell = first_cell + c
+        any_count = np.uint64(n_words == 0)
+        for t in range(len(words)):
+            row = words[t][cell * n_words : (cell + 1) * n_words]
+            for i in range(row.shape[0]):
+                any_count |= row[i]
         size = 0
-        for i in range(counts.shape[0]):
-            size += counts[i] > 0
+        if any_count:
+            _count_cell(tables, cell, counts)
+            for i in range(counts.shape[0]):
+                size += counts[i] > 0
         sizes[c] = size
 
 

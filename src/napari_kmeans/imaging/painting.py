@@ -120,22 +120,29 @@ class Painter:
         ranks = np.arange(len(self.centers)) if self.ranks is None else self.ranks
         return _look_up((ranks + 1).astype(self.dtype), nearest)
 
-    def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
-        """Return the labels of the pixels of a block."""
-        return self.label(read_piece([pixels], (0, block), self.space))
+    def label_block(self, pixels: Pixels, block: Block, labels: NDArray[Any]) -> None:
+        """Write the labels of the pixels of a block to an array of the shape of the block."""
+        self.label(read_piece([pixels], (0, block), self.space), labels)
 
-    def label(self, piece: Piece) -> NDArray[Any]:
-        """Return the labels (n,) of the pixels of a piece in the space; 0 if left out."""
+    def label(self, piece: Piece, labels: NDArray[Any]) -> None:
+        """Write the labels of the pixels of a piece in the space to `labels`; 0 if left out.
+
+        `labels` has the shape of the pixels and the dtype of the painter.
+        """
+        target = labels.reshape(-1) if labels.flags.c_contiguous else np.empty(labels.size, labels.dtype)
         kept = piece.kept
         if self.codec is not None and self.table is not None:
-            labels = self.codec.look_up(piece.values, self.table)
-            # A product is much faster than `np.where`, and than writing zeros where not kept.
-            return labels if kept is None else np.multiply(labels, kept.view(np.uint8), labels)
-        if kept is None:
-            return self.label_points(piece.coordinates)
-        labels = np.zeros(len(kept), self.dtype)
-        labels[kept] = self.label_points(piece.coordinates)
-        return labels
+            self.codec.look_up(piece.values, self.table, target)
+            if kept is not None:
+                # A product is much faster than `np.where`, and than writing zeros where not kept.
+                np.multiply(target, kept.view(np.uint8), target)
+        elif kept is None:
+            target[:] = self.label_points(piece.coordinates)
+        else:
+            target[:] = 0
+            target[kept] = self.label_points(piece.coordinates)
+        if not labels.flags.c_contiguous:
+            labels[...] = target.reshape(labels.shape)
 
 
 def _unpack_painter(
@@ -169,9 +176,9 @@ class RelabelPainter(Painter):
             self.new_labels,
         )
 
-    def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
-        """Return the labels of the pixels of a block."""
-        return _look_up(self.new_labels, self.known_labels[block])
+    def label_block(self, pixels: Pixels, block: Block, labels: NDArray[Any]) -> None:
+        """Write the labels of the pixels of a block to an array of the shape of the block."""
+        labels[...] = _look_up(self.new_labels, self.known_labels[block])
 
 
 def _look_up(table: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
@@ -243,13 +250,19 @@ def _recolor_quads(
     # So many pixels of three bytes after an address, there is a multiple of four.
     first = min(pixels.ctypes.data % 4, len(pixels))
     last = first + (len(pixels) - first) // 4 * 4
-    for rows in (slice(0, first), slice(last, None)):
-        own = labels[rows]
-        pixels[rows] = np.where(own[:, np.newaxis] == 0, values[rows], colors[own])
+    if ends := [*range(first), *range(last, len(pixels))]:
+        own = labels[ends]
+        pixels[ends] = np.where(own[:, np.newaxis] == 0, values[ends], colors[own])
     source, words = (array[first:last].reshape(-1).view(np.uint32) for array in (values, pixels))
     source = source if source.flags.aligned else source.copy()
-    table = np.pad(colors, ((0, 0), (0, 1))).view(np.uint32)[:, 0]
-    kernels.recolor_quads(labels[first:last], table, source.reshape(-1, 3), words.reshape(-1, 3))
+    table = np.zeros((len(colors), 4), np.uint8)
+    table[:, :3] = colors
+    kernels.recolor_quads(
+        labels[first:last],
+        table.view(np.uint32)[:, 0],
+        source.reshape(-1, 3),
+        words.reshape(-1, 3),
+    )
 
 
 def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -313,7 +326,7 @@ def paint(
 
     def paint_block(block: Block) -> None:
         target = labels[block]
-        target[...] = painter.label_block(pixels, block).reshape(target.shape)
+        painter.label_block(pixels, block, target)
         if recolored is not None and colors is not None:
             _recolor_into(recolored[block], target, colors, pixels.array[block])
 
@@ -464,7 +477,7 @@ def _label_chunk(
         for block in split_shape(shape) if labels.size else []:
             inside = move_block(block, origin)
             piece = make_piece(pixels, mask, n_channels, inside, (0, block), painter.space, frame)
-            labels[block] = painter.label(piece).reshape(labels[block].shape)
+            painter.label(piece, labels[block])
     return labels[..., None]
 
 
