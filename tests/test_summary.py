@@ -198,3 +198,26 @@ def test_a_single_restart_of_full_is_the_same_for_lazy_images(options):
     lazy = segment(da.from_array(image, chunks=(30, 40, 5)), 20, **options)
     np.testing.assert_array_equal(found.labels, lazy.labels)
     assert lazy.model.inertia_ == pytest.approx(found.model.inertia_, rel=1e-10)
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 9, 300])
+def test_more_colors_than_are_fitted_have_exact_labels_counts_and_cost(n_clusters):
+    image = np.random.default_rng(0).integers(0, 256, (640, 640, 4)).astype(np.uint8)
+    mask = np.ones(image.shape[:2], bool)
+    mask[:3] = False
+    seg = segment(image, n_clusters, rgb=True, mask=mask, random_state=0)
+    kept = mask & (image[..., 3] > 0)
+    colors = image[kept][:, :3].astype(float)
+    assert len(np.unique(colors, axis=0)) > 2**18
+    centers = seg.model.cluster_centers_
+    squares = np.stack([((colors - center) ** 2).sum(axis=1) for center in centers])
+    np.testing.assert_array_equal(seg.labels[kept], squares.argmin(axis=0) + 1)
+    assert not seg.labels[~kept].any()
+    counts = np.bincount(seg.labels[kept], minlength=n_clusters + 1)[1:]
+    assert seg.table["pixels"].tolist() == counts.tolist()
+    assert seg.model.inertia_ == pytest.approx(squares.min(axis=0).sum(), rel=1e-12)
+    lazy = segment(
+        da.from_array(image, (200, 300, 4)), n_clusters, rgb=True, mask=mask, random_state=0
+    )
+    np.testing.assert_array_equal(lazy.labels.compute(), seg.labels)
+    np.testing.assert_array_equal(lazy.recolored.compute(), seg.recolored)

@@ -17,6 +17,7 @@ from napari_kmeans.checks import quote_value
 from napari_kmeans.clustering.assignment import GroupedPoints, label_once
 from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points, restart_size
+from napari_kmeans.clustering.kernels import MIXED
 from napari_kmeans.clustering.lloyd import lloyd
 from napari_kmeans.clustering.seeding import add_farthest
 from napari_kmeans.clustering.tiles import find_nearest
@@ -26,7 +27,12 @@ from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.blocks import are_several, open_images
 from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps, read_piece
 from napari_kmeans.imaging.cleaning import Cleaning
-from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
+from napari_kmeans.imaging.histogram import (
+    Histogram,
+    WholeCells,
+    build_histogram,
+    find_codec,
+)
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, RelabelPainter
 from napari_kmeans.imaging.passes import KeptPasses, Passes
@@ -304,16 +310,17 @@ class CountedColors(Summary):
     def channels(self) -> GroupedPoints:
         """The distinct colors in channel units, grouped by the cells of the histogram."""
         histogram = self.histogram
-        return GroupedPoints(histogram.points, histogram.weights, histogram.starts)
+        return GroupedPoints(
+            histogram.points, histogram.weights, histogram.starts, histogram.cells.moments
+        )
 
     @cached_property
     def cells(self) -> Coreset:
         """Cells of color space: the number asked for, or those of the histogram if more."""
-        size = self.options.resolved_coreset_size
-        finer = self.options.coreset_size == AUTO and len(self.channels.totals) >= size
-        return take_cells(
-            self.histogram, self.channels, None if finer else size, self.images, self.seed
-        )
+        size, own_cells = self.options.resolved_coreset_size, self.histogram.cells
+        if self.options.coreset_size == AUTO and len(own_cells.totals) >= size:
+            return take_cells(self.histogram, own_cells, None, self.images, self.seed)
+        return take_cells(self.histogram, self.channels, size, self.images, self.seed)
 
     @property
     def coreset(self) -> Coreset | None:
@@ -323,7 +330,8 @@ class CountedColors(Summary):
     @property
     def color_sample(self) -> Colors:
         """The coreset, or the mean color of each cell of color space."""
-        return super().color_sample or Colors(self.channels.means, self.channels.totals)
+        cells = self.histogram.cells
+        return super().color_sample or Colors(cells.means, cells.totals)
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
@@ -340,7 +348,7 @@ class CountedColors(Summary):
         if fits_colors and not self.compares_starts(self.colors):
             return [self.colors]
         if fits_colors and is_auto:
-            means, weights = self.channels.means, self.channels.totals
+            means, weights = self.histogram.cells.means, self.histogram.cells.totals
         else:
             means, weights = self.cells.points, self.cells.weights
         if len(means) == len(self.histogram.codes):
@@ -351,7 +359,8 @@ class CountedColors(Summary):
     def _cost_within_points(self) -> float:
         # The spread of colors within cells: the second moment of all colors, minus the
         # second moment of the cells, both about the same point.
-        data, cells = self.colors, self.levels[-1]
+        cells = self.levels[-1]
+        data = self.histogram.cells if self.space.is_plain else self.colors
         # BLAS would start threads of its own, which wait for more work for a tenth of a second and
         # take the processors from this program.
         origin = np.einsum("g,gj->j", cells.weights, cells.points) / cells.weights.sum()
@@ -370,9 +379,9 @@ class CountedColors(Summary):
         space = _space_of_histogram(self.images, options, self.histogram)
         other = replace(self, options=options, seed=_seed_of(options), space=space)
         # Fill the caches with arrays that do not depend on the options that changed.
-        other.__dict__["channels"] = self.channels
-        if space == self.space:
-            other.__dict__["colors"] = self.colors
+        for name in ["channels", *(["colors"] if space == self.space else [])]:
+            if name in vars(self):
+                vars(other)[name] = vars(self)[name]
         return other
 
     def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
@@ -385,20 +394,32 @@ class CountedColors(Summary):
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return the counts, the sums and the cost, from the distinct colors."""
         histogram = self.histogram
-        if self.levels[-1] is self.colors and not self.options.balance:
+        if self.levels[-1] is vars(self).get("colors") and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
+        elif self.space.is_plain:
+            return self._tally_cells(fit.centers)
         else:
-            labels, sums, totals, cost = label_once(self.colors, fit.centers)
-            if self.colors is self.channels:
-                return Tally(np.rint(totals).astype(np.int64), sums, cost, labels)
+            labels, _, _, _, cost = label_once(self.colors, fit.centers)
         step(1)
         return tally_colors(histogram.points, histogram.weights, labels, cost, len(fit.centers))
+
+    def _tally_cells(self, centers: Floats) -> Tally:
+        """Return the tally of whole cells, most of which have one nearest center, and the rest."""
+        _, cell_labels, sums, totals, cost = label_once(self.histogram.cells, centers)
+        others = self.histogram.take(np.flatnonzero(cell_labels == MIXED))
+        colors = GroupedPoints(others.points, others.weights, others.starts, others.cells.moments)
+        labels, _, more_sums, more_totals, more_cost = label_once(colors, centers)
+        counts = np.rint(totals + more_totals).astype(np.int64)
+        whole = WholeCells(cell_labels, others)
+        return Tally(counts, sums + more_sums, cost + more_cost, labels, whole)
 
     def painters(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> list[Painter]:
         """Return for each image a painter that looks up the label of each color."""
         assert tally.labels is not None
-        painter = Painter(centers, self.space)
-        return [painter.with_table(self.histogram, tally.labels, ranks + 1)] * len(self.images)
+        painter = Painter(centers, self.space).with_table(
+            self.histogram, tally.labels, ranks + 1, tally.whole
+        )
+        return [painter] * len(self.images)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,6 +7,7 @@ from sklearn.cluster import KMeans
 from napari_kmeans.clustering import tiled_assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints, label_once
 from napari_kmeans.clustering.cells import group_in_cells
+from napari_kmeans.clustering.kernels import MIXED
 from napari_kmeans.clustering.lloyd import lloyd
 from napari_kmeans.clustering.tiled_assignment import TiledAssignment
 
@@ -103,3 +104,33 @@ def test_labels_found_once_are_those_of_an_assignment(n_features, n_clusters, n_
         np.testing.assert_allclose(found.sums, expected.sums, rtol=1e-12)
         # Costs of whole groups have the rounding error of their means, 1e-9 near 1e7.
         assert found.cost == pytest.approx(expected.cost(), rel=1e-8)
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 30])
+def test_groups_without_points_are_labeled_as_a_whole_or_marked(n_clusters):
+    rng = np.random.default_rng(2)
+    data, _ = group_in_cells(rng.random((9000, 3)), rng.uniform(1, 2, 9000), 700)
+    centers = rng.random((n_clusters, 3))
+    expected = label_once(data, centers)
+    moments = GroupedPoints(data.points[:0], data.weights[:0], data.starts, data.moments)
+    found = label_once(moments, centers)
+    np.testing.assert_array_equal(found.group_labels, expected.group_labels)
+    whole = np.repeat(found.group_labels, np.diff(data.starts))
+    is_whole = whole != MIXED
+    assert 0 < is_whole.mean() <= 1
+    assert is_whole.all() == (n_clusters == 1)
+    np.testing.assert_array_equal(whole[is_whole], expected.labels[is_whole])
+    totals = np.bincount(whole[is_whole], data.weights[is_whole], n_clusters)
+    np.testing.assert_allclose(found.totals, totals, rtol=1e-12)
+    distances = ((data.points - centers[expected.labels]) ** 2).sum(axis=1)
+    cost = (data.weights * distances)[is_whole].sum()
+    assert found.cost == pytest.approx(cost, rel=1e-9)
+
+
+def test_a_group_with_points_at_equal_distances_is_not_labeled_as_a_whole():
+    points = np.array([[0.0, 0], [1, 0], [4, 0], [5, 0]])
+    data = GroupedPoints(points, np.ones(4), np.array([0, 2, 4]))
+    # The second point is equally near to both centers.
+    found = label_once(data, np.array([[0.0, 0], [2, 0]]))
+    assert found.group_labels.tolist() == [MIXED, 1]
+    assert found.labels.tolist() == [0, 0, 1, 1]

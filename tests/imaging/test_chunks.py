@@ -480,7 +480,7 @@ def test_pickled_painter_paints_the_same_labels():
     painter = Painter(np.array([[0.0, 0, 0], [99, 99, 99]]), FeatureSpace("rgb", 255.0))
     painter = painter.with_table(histogram)
     copy = pickle.loads(pickle.dumps(painter))
-    assert copy.table.nbytes == 2**24
+    assert len(copy.table.pages) == 2**18
     piece = Piece(image.reshape(-1, 3), None, [])
     labels, expected = np.zeros((2, len(piece.values)), painter.dtype)
     copy.label(piece, labels)

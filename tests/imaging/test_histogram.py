@@ -1,3 +1,4 @@
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -6,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_kmeans.clustering.kernels import MIXED
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging import histogram as histogram_module
 from napari_kmeans.imaging.blocks import open_images, open_pixels
-from napari_kmeans.imaging.histogram import build_histogram, find_codec
+from napari_kmeans.imaging.histogram import WholeCells, build_histogram, find_codec
 
 
 def histogram_of(image, **options):
@@ -192,3 +194,56 @@ def test_codec_depends_on_all_pixels_and_not_only_on_some_in_the_middle(low, cha
     assert find_codec(open_images(image, mask=mask)) is None
     mask[place] = False
     assert find_codec(open_images(image, mask=mask)) is not None
+
+
+@pytest.mark.parametrize(("dtype", "n_channels"), [("u1", 3), ("i2", 3), ("i4", 2), ("u2", 1)])
+def test_cells_have_the_moments_of_their_colors(dtype, n_channels):
+    rng = np.random.default_rng(3)
+    low = -100 if dtype.startswith("i") else 0
+    highest = 2000 if n_channels == 2 else 60
+    image = rng.integers(low, highest, (60, 50, n_channels)).astype(dtype)
+    histogram = histogram_of(image, channel_axis=2)
+    cells = histogram.cells
+    assert len(cells.totals) == len(histogram.starts) - 1
+    for cell, (start, stop) in enumerate(pairwise(histogram.starts.tolist())):
+        points = histogram.points[start:stop].astype(float)
+        weights = histogram.weights[start:stop]
+        mean = np.average(points, axis=0, weights=weights)
+        squares = ((points - mean) ** 2).sum(axis=1)
+        assert cells.totals[cell] == weights.sum()
+        np.testing.assert_array_equal(cells.sums[cell], weights @ points)
+        np.testing.assert_allclose(cells.means[cell], mean, rtol=1e-14)
+        np.testing.assert_allclose(cells.scatters[cell], weights @ squares, atol=1e-9)
+        corner = np.maximum(mean - points.min(axis=0), points.max(axis=0) - mean)
+        assert squares.max() <= cells.radii[cell] ** 2 * (1 + 1e-12)
+        assert cells.radii[cell] == pytest.approx(np.sqrt((corner**2).sum()), abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_table_of_whole_cells_has_the_labels_of_their_colors(dtype):
+    image = np.random.default_rng(4).integers(0, 256, (90, 90, 3)).astype(dtype)
+    histogram = histogram_of(image, rgb=True)
+    n_cells = len(histogram.starts) - 1
+    cell_labels = np.resize([2, MIXED, 0, 1, MIXED], n_cells).astype(np.int32)
+    others = histogram.take(np.flatnonzero(cell_labels == MIXED))
+    labels = np.resize([0, 1, 2, 2], len(others.codes)).astype(np.int32)
+    new_labels = np.array([7, 300, 5], np.uint16)
+    table = histogram.table(labels, new_labels, WholeCells(cell_labels, others))
+    expected = np.repeat(cell_labels, np.diff(histogram.starts))
+    expected[expected == MIXED] = labels
+    found = histogram.codec.look_up(histogram.points.astype(dtype), table)
+    np.testing.assert_array_equal(found, new_labels[expected])
+    again = pickle.loads(pickle.dumps(table))
+    found = histogram.codec.look_up(histogram.points.astype(dtype), again)
+    np.testing.assert_array_equal(found, new_labels[expected])
+
+
+def test_look_up_writes_where_it_is_asked_to():
+    image = np.random.default_rng(5).integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    histogram = histogram_of(image, rgb=True)
+    numbers = np.arange(len(histogram.codes))
+    table = histogram.table(numbers, numbers.astype(np.uint32) + 1)
+    target = np.zeros((2, 900), np.uint32)
+    histogram.codec.look_up(image.reshape(-1, 3), table, target[1])
+    assert not target[0].any()
+    np.testing.assert_array_equal(histogram.points[target[1] - 1], image.reshape(-1, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,40 +27,54 @@ TASK_POINTS = 2**17
 with it the rounding, does not depend on the number of threads."""
 
 
+class GroupMoments(NamedTuple):
+    """The moments of G groups of weighted points; see `kernels.Groups`."""
+
+    sums: Floats
+    totals: Floats
+    means: Floats
+    radii: Floats
+    scatters: Floats
+
+    @classmethod
+    def empty(cls, n_groups: int, n_features: int) -> GroupMoments:
+        """Return moments that are still to be written."""
+        (sums, means), rows = np.empty((2, n_groups, n_features)), np.empty((3, n_groups))
+        return cls(sums, rows[0], means, rows[1], rows[2])
+
+
 class GroupedPoints:
     """Weighted points in groups of consecutive points that are near each other.
 
     Parameters
     ----------
     points : (n, F) float64 array
-        C-contiguous.
+        C-contiguous. It may be empty (0, F) if the moments are given: then groups can only be
+        labeled as a whole.
     weights : (n,) float64 array
         Positive.
     starts : (G + 1,) int64 array, optional
         Group g is points ``starts[g]`` to ``starts[g + 1]``. No group may be empty. By
         default, each group is 32 consecutive points.
+    moments : GroupMoments, optional
+        Those of the groups, if they are known.
     """
 
     def __init__(
-        self, points: Floats, weights: Floats, starts: NDArray[np.int64] | None = None
+        self,
+        points: Floats,
+        weights: Floats,
+        starts: NDArray[np.int64] | None = None,
+        moments: GroupMoments | None = None,
     ) -> None:
         self.points, self.weights = points, weights
         self.starts = _equal_groups(len(points)) if starts is None else starts
-        n_groups = len(self.starts) - 1
-        self.sums, self.means = np.empty((2, n_groups, points.shape[1]))
-        self.totals, self.radii, self.scatters = np.empty((3, n_groups))
-        self.groups = kernels.Groups(
-            points,
-            weights,
-            self.starts,
-            self.sums,
-            self.totals,
-            self.means,
-            self.radii,
-            self.scatters,
-        )
+        self.moments = moments or GroupMoments.empty(len(self.starts) - 1, points.shape[1])
+        self.sums, self.totals, self.means, self.radii, self.scatters = self.moments
+        self.groups = kernels.Groups(points, weights, self.starts, *self.moments)
         self.tasks = _split_into_tasks(self.starts)
-        self.map(lambda first, last: kernels.describe_groups(self.groups, first, last))
+        if moments is None:
+            self.map(lambda first, last: kernels.describe_groups(self.groups, first, last))
 
     def map(self, function: Callable[[int, int], Result]) -> list[Result]:
         """Return ``function(first, last)`` for each range of groups, computed on threads."""
@@ -211,13 +226,17 @@ class Labeled(NamedTuple):
     ----------
     labels : (n,) int32 array
         Of equally near centers, the first.
+    group_labels : (G,) int32 array
+        The label of all points of each group, or `kernels.MIXED` if they were labeled one by one.
     sums, totals : (K, F) and (K,) float64 arrays
-        Weighted sum and total weight of the points of each cluster.
+        Weighted sum and total weight of the points of each cluster. Without the points of mixed
+        groups if `GroupedPoints` has the moments only.
     cost : float
-        The weighted sum of squared distances to the nearest centers.
+        The weighted sum of squared distances of these points to the nearest centers.
     """
 
     labels: NDArray[np.int32]
+    group_labels: NDArray[np.int32]
     sums: Floats
     totals: Floats
     cost: float
@@ -227,14 +246,21 @@ def label_once(data: GroupedPoints, centers: Floats) -> Labeled:
     """Return the nearest centers of points, as an `Assignment` does, if the centers never move."""
     centers = np.array(centers, dtype=np.float64, order="C")
     labels = np.empty(len(data.points), np.int32)
+    group_labels = np.empty(len(data.totals), np.int32)
 
     def label(first: int, last: int) -> tuple[Floats, Floats, float]:
-        sums, totals = np.zeros_like(centers), np.zeros(len(centers))
-        cost = kernels.label_groups(data.groups, centers, first, last, labels, sums, totals)
-        return sums, totals, cost
+        own_sums, own_totals = np.zeros_like(centers), np.zeros(len(centers))
+        own_cost = kernels.label_groups(
+            data.groups, centers, first, last, labels, group_labels, own_sums, own_totals
+        )
+        return own_sums, own_totals, own_cost
 
-    sums, totals, costs = zip(*data.map(label), strict=True)
-    return Labeled(labels, np.sum(sums, axis=0), np.sum(totals, axis=0), float(np.sum(costs)))
+    sums, totals, cost = np.zeros_like(centers), np.zeros(len(centers)), 0.0
+    for task_sums, task_totals, task_cost in data.map(label):
+        sums += task_sums
+        totals += task_totals
+        cost += task_cost
+    return Labeled(labels, group_labels, sums, totals, cost)
 
 
 def _equal_groups(n_points: int) -> NDArray[np.int64]:
@@ -244,5 +270,5 @@ def _equal_groups(n_points: int) -> NDArray[np.int64]:
 def _split_into_tasks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Return the first and last group of each task, about `TASK_POINTS` points each."""
     task_starts = np.searchsorted(starts, np.arange(0, starts[-1], TASK_POINTS))
-    task_ends = [*task_starts[1:].tolist(), len(starts) - 1]
-    return [(a, b) for a, b in zip(task_starts.tolist(), task_ends, strict=True) if a < b]
+    bounds = [*task_starts.tolist(), len(starts) - 1]
+    return [(a, b) for a, b in pairwise(bounds) if a < b]

@@ -39,7 +39,7 @@ class Groups(NamedTuple):
     totals : (G,) float64 array
         Weight of each group.
     radii : (G,) float64 array
-        Largest distance of a point from the mean of its group.
+        At least the largest distance of a point from the mean of its group.
     scatters : (G,) float64 array
         Weighted sum of squared distances from the mean of the group.
     """
@@ -473,15 +473,18 @@ def label_groups(
     first: int,
     last: int,
     labels: NDArray[Any],
+    group_labels: NDArray[Any],
     sums: NDArray[Any],
     totals: NDArray[Any],
 ) -> Any:
     """Find the nearest center of each point of groups `first` to `last` once, and return the cost.
 
-    The labels are written to `labels` (n,), and the points and their weights are added to `sums`
-    (K, F) and `totals` (K,). This takes half of the time of `update_labels`, which also finds the
-    limits within which labels cannot change.
+    The labels are written to `labels` (n,), those of the groups, or `MIXED`, to `group_labels`
+    (G,), and the points and their weights are added to `sums` (K, F) and `totals` (K,). If there
+    are no `labels` (n = 0), mixed groups are only marked. This takes half of the time of
+    `update_labels`, which also finds the limits within which labels cannot change.
     """
+    has_points = labels.shape[0] > 0
     points, weights, starts = groups.points, groups.weights, groups.starts
     group_sums, group_totals = groups.sums, groups.totals
     means, radii, scatters = groups.means, groups.radii, groups.scatters
@@ -491,9 +494,10 @@ def label_groups(
     nearby, candidates = np.empty((2, n_centers), np.int64)
     squares, excesses = np.empty((2, n_centers))
     box = np.empty((2, 1, n_features))
+    work, run_labels = np.empty((3, _RUN)), np.empty(_RUN, np.int64)
     size = 0
     for g in range(first, last):
-        size = max(size, starts[g + 1] - starts[g])
+        size = max(size, starts[g + 1] - starts[g]) if has_points else 0
     own_columns, distances = np.empty((n_features, size)), np.empty((2, size))
     cost = 0.0
     for run in range(first, last, _RUN):
@@ -508,20 +512,30 @@ def label_groups(
         for c in range(n_nearby):
             for j in range(n_features):
                 near_columns[j, c] = centers[nearby[c], j]
+        _label_balls(
+            means[run:run_stop], radii[run:run_stop], near_columns, n_nearby, work, run_labels
+        )
         for g in range(run, run_stop):
-            n_candidates = _find_in_ball(
-                means[g], radii[g], near_columns, squares[:n_nearby], excesses, candidates
-            )
+            n_candidates = 1
+            candidates[0] = run_labels[g - run]
+            if candidates[0] == MIXED:
+                n_candidates = _find_in_ball(
+                    means[g], radii[g], near_columns, squares[:n_nearby], excesses, candidates
+                )
             start, stop = starts[g], starts[g + 1]
+            group_labels[g] = MIXED
             if n_candidates == 1:
-                label = nearby[candidates[0]]
-                for i in range(start, stop):
-                    labels[i] = label
+                label = group_labels[g] = nearby[candidates[0]]
+                if has_points:
+                    for i in range(start, stop):
+                        labels[i] = label
                 totals[label] += group_totals[g]
                 for j in range(n_features):
                     sums[label, j] += group_sums[g, j]
                 square = _squared_distance(means, g, centers, label)
                 cost += scatters[g] + group_totals[g] * square
+                continue
+            if not has_points:
                 continue
             own, own_labels, shares = points[start:stop], labels[start:stop], weights[start:stop]
             lowest, others = distances[0, : own.shape[0]], distances[1, : own.shape[0]]
@@ -550,6 +564,43 @@ def label_groups(
                 for j in range(n_features):
                     sums[label, j] += shares[i] * own[i, j]
     return cost
+
+
+@inner_kernel
+def _label_balls(
+    middles: NDArray[Any],
+    radii: NDArray[Any],
+    columns: NDArray[Any],
+    n_centers: int,
+    work: NDArray[Any],
+    labels: NDArray[Any],
+) -> None:
+    """Write the nearest center of each of some balls, or `MIXED` if it may not be that of a point.
+
+    `work` (3, _RUN) is working memory. By the triangle inequality, a center is the nearest of all
+    points of a ball if the second nearest is farther from the middle by more than the diameter.
+    This rules out less than `_find_in_ball`, but the loops over balls are vectorized.
+    """
+    n_balls = len(radii)
+    lowest, second, others = work[0], work[1], work[2]
+    for i in range(n_balls):
+        lowest[i] = second[i] = np.inf
+        labels[i] = 0
+    for k in range(n_centers):
+        for i in range(n_balls):
+            others[i] = 0.0
+        for j in range(columns.shape[0]):
+            coordinate = columns[j, k]
+            for i in range(n_balls):
+                others[i] += (middles[i, j] - coordinate) * (middles[i, j] - coordinate)
+        for i in range(n_balls):
+            square = others[i]
+            labels[i] = k if square < lowest[i] else labels[i]
+            second[i] = min(second[i], max(square, lowest[i]))
+            lowest[i] = min(square, lowest[i])
+    for i in range(n_balls):
+        gap = np.sqrt(second[i]) * (1 - ROUNDING) - np.sqrt(lowest[i]) * (1 + ROUNDING)
+        labels[i] = labels[i] if gap > 2 * radii[i] * (1 + ROUNDING) else MIXED
 
 
 @inner_kernel

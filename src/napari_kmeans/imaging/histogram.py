@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.assignment import GroupedPoints, GroupMoments
+from napari_kmeans.clustering.kernels import MIXED
 from napari_kmeans.execution import memory
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads, n_threads
@@ -155,33 +157,58 @@ class Codec:
         return full[:n_full]
 
     def look_up(
-        self, values: NDArray[Any], table: NDArray[Any], out: NDArray[Any] | None = None
+        self, values: NDArray[Any], table: CodeTable, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """Return the entries (n,) of `table` (size,) at the codes of `values` (n, C).
+        """Return the entries (n,) of a table at the codes of `values` (n, C).
 
         They are written to `out`, a contiguous array of the dtype of the table, if it is given.
         """
-        entries = np.empty(len(values), table.dtype) if out is None else out
+        found = np.empty(len(values), table.entries.dtype) if out is None else out
         offsets = self.offsets(values)
-        if len(self.widths) == 1 and len(table) == 1 << 8 * offsets.itemsize:
-            # The code is the value itself, and no value is beyond the table.
-            kernels.look_up_labels(offsets.reshape(-1), table, entries)
+        if len(self.widths) == 1 and len(table.pages) == 1 << 8 * offsets.itemsize:
+            # The code is the value itself, no value is beyond the table, and a page has one entry.
+            kernels.look_up_labels(offsets.reshape(-1), table.first_entries, found)
         else:
-            kernels.look_up(offsets, self.bit_tables, table, entries)
-        return entries
+            kernels.look_up(
+                offsets, self.bit_tables, self.cell_bits, table.pages, table.entries, found
+            )
+        return found
 
     def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Return the channel values (n, C) of codes (n,): bytes as uint8, others as float64."""
         # uint8 takes an eighth of the memory of float64. Compiling the kernels for every
         # other dtype would take too long.
         points = np.empty((len(codes), len(self.widths)), np.uint8 if self.is_bytes else float)
-        minimum = tuple(0 if self.is_bytes else float(value) for value in self.minimum)
 
         def decode(rows: slice) -> None:
-            kernels.decode_codes(codes[rows], self._shifts, minimum, points[rows])
+            kernels.decode_codes(codes[rows], self._shifts, self._origin, points[rows])
 
         map_slices(decode, len(codes), _COLORS_PER_TASK)
         return points
+
+    @property
+    def _origin(self) -> tuple[float, ...]:
+        """The channel values of code 0, as the kernels take them."""
+        return tuple(0 if self.is_bytes else float(value) for value in self.minimum)
+
+    def describe_cells(self, histogram: Histogram) -> GroupMoments:
+        """Return the moments of the colors in each cell of a histogram, in channel units."""
+        starts = histogram.starts
+        moments = GroupMoments.empty(len(starts) - 1, len(self.widths))
+
+        def describe(rows: slice) -> None:
+            own_starts = starts[rows.start : rows.stop + 1]
+            kernels.describe_cells(
+                histogram.codes,
+                histogram.weights,
+                own_starts,
+                self._shifts,
+                self._origin,
+                *(array[rows] for array in moments),
+            )
+
+        map_slices(describe, len(starts) - 1, _CELLS_PER_TASK)
+        return moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,18 +253,102 @@ class Histogram:
         counts = [_Counts(each.codes, each.weights) for each in (self, *others)]
         return _merge_counts(counts, self.codec.cell_bits).histogram(self.codec)
 
-    def table(self, labels: NDArray[Any], new_labels: NDArray[Any]) -> NDArray[Any]:
-        """Return a table (codec.size,) with an entry for the code of each color; 0 elsewhere.
+    @cached_property
+    def cells(self) -> GroupedPoints:
+        """The moments of the cells in channel units, without their colors."""
+        no_points = self.codec.decode(self.codes[:0])
+        moments = self.codec.describe_cells(self)
+        return GroupedPoints(no_points, self.weights[:0], self.starts, moments)
 
-        The entries of the n colors are ``new_labels[labels]``, with `labels` (n,).
+    def take(self, cells: NDArray[np.int64]) -> Histogram:
+        """Return the histogram of the colors of some cells, by their ascending indices."""
+        sizes = np.diff(self.starts)[cells]
+        stops = np.append(0, np.cumsum(sizes))
+        rows = np.arange(stops[-1]) + np.repeat(self.starts[cells] - stops[:-1], sizes)
+        return Histogram(self.codec, self.codes[rows], self.weights[rows], stops)
+
+    def table(
+        self,
+        labels: NDArray[Any],
+        new_labels: NDArray[Any],
+        whole: WholeCells | None = None,
+    ) -> CodeTable:
+        """Return a table with an entry for the code of each color, and 0 for cells without colors.
+
+        The entry of a color is the new label of its label.
+
+        Parameters
+        ----------
+        labels : (n,) integer array
+            The label of each color, or of each color of ``whole.others``.
+        new_labels : array
+            The new label for each label from 0 on.
+        whole : WholeCells, optional
         """
-        table = memory.zeros(self.codec.size, new_labels.dtype)
+        codec, codes, sizes = self.codec, self.codes, np.diff(self.starts)
+        length, n_whole, mixed = 1 << codec.cell_bits, 0, np.arange(len(sizes))
+        numbers = codes[self.starts[:-1]] >> np.uint32(codec.cell_bits)
+        # The first page is that of cells without colors.
+        pages = np.zeros(codec.size >> codec.cell_bits, np.uint32)
+        if whole is not None:
+            # All cells of a label share a page.
+            n_whole, mixed = len(new_labels), np.flatnonzero(whole.labels == MIXED)
+            pages[numbers] = length * (1 + whole.labels)
+            codes, sizes = whole.others.codes, np.diff(whole.others.starts)
+        pages[numbers[mixed]] = length * (1 + n_whole + np.arange(len(mixed)))
+        entries = memory.zeros(length * (1 + n_whole + len(mixed)), new_labels.dtype)
+        entries[length : length * (1 + n_whole)] = np.repeat(new_labels[:n_whole], length)
+        codes = codes & np.uint32(length - 1)
+        codes += np.repeat(pages[numbers[mixed]], sizes)
 
         def fill(rows: slice) -> None:
-            kernels.fill_table(self.codes[rows], labels[rows], new_labels, table)
+            kernels.fill_table(codes[rows], labels[rows], new_labels, entries)
 
-        map_slices(fill, len(self.codes), _COLORS_PER_TASK)
-        return table
+        map_slices(fill, len(codes), _COLORS_PER_TASK)
+        return CodeTable(pages, entries)
+
+
+class WholeCells(NamedTuple):
+    """The cells of a histogram whose colors all have the same label.
+
+    Attributes
+    ----------
+    labels : (G,) int32 array
+        The label of each cell, or `MIXED`.
+    others : Histogram
+        The colors of the mixed cells.
+    """
+
+    labels: NDArray[np.int32]
+    others: Histogram
+
+
+@dataclass(frozen=True, eq=False)
+class CodeTable:
+    """An entry for each code. Cells of color space whose entries are equal share a page of entries.
+
+    Attributes
+    ----------
+    pages : (number of cells,) uint32 array
+        The index of the first entry of each cell. The codes of a cell follow each other.
+    entries : (m,) array
+    """
+
+    pages: NDArray[np.uint32]
+    entries: NDArray[Any]
+
+    @cached_property
+    def first_entries(self) -> NDArray[Any]:
+        """The first entry of each cell."""
+        return self.entries[self.pages]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle runs of equal entries, which are much smaller."""
+        return _unpack_table, (_pack_runs(self.pages), _pack_runs(self.entries))
+
+
+def _unpack_table(pages: tuple[Any, ...], entries: tuple[Any, ...]) -> CodeTable:
+    return CodeTable(_unpack_runs(pages), _unpack_runs(entries))
 
 
 Limits = tuple["NDArray[Any]", "NDArray[Any]"]
@@ -454,32 +565,31 @@ def _collect_histogram(
     return Histogram(codec, codes, weights, starts)
 
 
-def pack_table(table: NDArray[Any]) -> tuple[Any, ...]:
-    """Return a table of a codec as runs of equal entries; see `unpack_table`.
+def _pack_runs(array: NDArray[Any]) -> tuple[Any, ...]:
+    """Return an array as runs of equal entries; see `_unpack_runs`.
 
-    Runs take much less memory: close codes often have the same entry. Entries of 0, at
-    codes without a color, become part of the run before them or of the first run.
+    Entries of 0, which no color has, become part of the run before them or of the first run.
 
     Parameters
     ----------
-    table : (codec.size,) array
+    array : (m,) array
 
     Returns
     -------
     size : int
-        The length of the table.
+        The length of the array.
     starts : (R,) uint32 array
-        The first code of each run.
+        The first index of each run.
     entries : (R,) array
         The entry of each run.
     """
-    used = np.flatnonzero(table)
-    entries = table[used]
+    used = np.flatnonzero(array)
+    entries = array[used]
     first = np.append(0, np.flatnonzero(entries[1:] != entries[:-1]) + 1)
-    return len(table), used[first].astype(np.uint32), entries[first]
+    return len(array), used[first].astype(np.uint32), entries[first]
 
 
-def unpack_table(packed: tuple[Any, ...]) -> NDArray[Any]:
-    """Return the table whose runs `pack_table` returned."""
+def _unpack_runs(packed: tuple[Any, ...]) -> NDArray[Any]:
+    """Return the array whose runs `_pack_runs` returned."""
     size, starts, entries = packed
     return np.repeat(entries, np.diff(starts[1:], prepend=0, append=size).astype(np.int64))

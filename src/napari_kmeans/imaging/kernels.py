@@ -6,6 +6,7 @@ worked on at the same time. All write their results to arrays of the caller.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,21 +120,27 @@ def count_codes(
 
 @compile_kernel
 def look_up(
-    values: NDArray[Any], bit_tables: Tables, table: NDArray[Any], entries: NDArray[Any]
+    values: NDArray[Any],
+    bit_tables: Tables,
+    cell_bits: int,
+    pages: NDArray[Any],
+    entries: NDArray[Any],
+    found: NDArray[Any],
 ) -> None:
-    """Write the entries of `table` at the codes of pixels to `entries` (n,).
+    """Write the entries of a `CodeTable` at the codes of pixels to `found` (n,).
 
     `values` and `bit_tables` are those of `count_codes`.
     """
     codes = np.empty(_STRIP, np.uint32)
     channels = np.empty((3, _STRIP), np.uint8)
+    shift, mask = np.uint32(cell_bits), np.uint32((1 << cell_bits) - 1)
     for start in range(0, values.shape[0], _STRIP):
-        strip, found = values[start : start + _STRIP], entries[start : start + _STRIP]
+        strip, own = values[start : start + _STRIP], found[start : start + _STRIP]
         # The table is larger than the cache. If all codes are known first, the processor waits
         # for many entries at the same time.
         _encode_strip(strip, bit_tables, channels, codes)
         for i in range(strip.shape[0]):
-            found[i] = table[codes[i]]
+            own[i] = entries[pages[codes[i] >> shift] + (codes[i] & mask)]
 
 
 @inline_kernel
@@ -275,6 +282,73 @@ def decode_codes(codes: NDArray[Any], shifts: Any, minimum: Any, points: NDArray
             offset = ((code >> high) & ((1 << high_width) - 1)) << low_width
             offset |= (code >> low) & ((1 << low_width) - 1)
             points[i, j] = minimum[j] + offset
+
+
+@partial(compile_kernel, fastmath={"reassoc"})
+def describe_cells(
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    starts: NDArray[Any],
+    shifts: Any,
+    minimum: Any,
+    sums: NDArray[Any],
+    totals: NDArray[Any],
+    means: NDArray[Any],
+    radii: NDArray[Any],
+    scatters: NDArray[Any],
+) -> None:
+    """Compute the moments of the colors of each cell, as `describe_groups` does for points.
+
+    The colors of cell g have the `codes` (n,) ``starts[g]`` to ``starts[g + 1]``. `shifts` and
+    `minimum` are those of `decode_codes`. A radius reaches the corners of the box around the
+    colors, so it may be longer than to the farthest color.
+    """
+    cell_bits = 0
+    for j in range(len(shifts)):
+        cell_bits += shifts[j][3]
+    width = 1 << cell_bits
+    counts, squares = np.zeros((2, width))
+    # The values that a low part of a code adds to each channel.
+    lows = np.empty((len(shifts), width))
+    for j in range(len(shifts)):
+        _, _, low, low_width = shifts[j]
+        for i in range(width):
+            lows[j, i] = (i >> low) & ((1 << low_width) - 1)
+            squares[i] += lows[j, i] * lows[j, i]
+    for g in range(totals.shape[0]):
+        own, shares = codes[starts[g] : starts[g + 1]], weights[starts[g] : starts[g + 1]]
+        # All codes of a cell, not only those that occur: the loops are vectorized.
+        for i in range(width):
+            counts[i] = 0.0
+        for i in range(own.shape[0]):
+            counts[own[i] & np.uint32(width - 1)] = shares[i]
+        total = square = 0.0
+        for i in range(width):
+            total += counts[i]
+        for i in range(width):
+            square += counts[i] * squares[i]
+        reach = 0.0
+        for j in range(len(shifts)):
+            high, high_width, low, low_width = shifts[j]
+            shift, mask = np.uint32(low), np.uint32((1 << low_width) - 1)
+            origin = minimum[j] + (
+                ((np.int64(own[0]) >> high) & ((1 << high_width) - 1)) << low_width
+            )
+            added, column = 0.0, lows[j]
+            for i in range(width):
+                added += counts[i] * column[i]
+            lowest, highest = mask, np.uint32(0)
+            for i in range(own.shape[0]):
+                value = own[i] >> shift & mask
+                lowest, highest = min(lowest, value), max(highest, value)
+            mean = added / total
+            sums[g, j] = origin * total + added
+            means[g, j] = sums[g, j] / total
+            square -= added * mean
+            farthest = max(mean - lowest, highest - mean)
+            reach += farthest * farthest
+        totals[g], radii[g] = total, np.sqrt(reach)
+        scatters[g] = max(square, 0.0) if own.shape[0] > 1 else 0.0
 
 
 @compile_kernel

@@ -15,7 +15,6 @@ from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.blocks import Frame, is_dask, move_block, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
-from napari_kmeans.imaging.histogram import pack_table, unpack_table
 from napari_kmeans.imaging.neighborhood import add_halo, join_chunks
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.imaging.histogram import Codec, Histogram
+    from napari_kmeans.imaging.histogram import Codec, CodeTable, Histogram, WholeCells
     from napari_kmeans.types import Block, Floats
 
 
@@ -62,7 +61,7 @@ class Painter:
         The clustering space.
     codec : Codec or None
         The codec of the image's colors, if there is a table.
-    table : (codec.size,) array or None
+    table : CodeTable or None
         The label of each code. None searches for the nearest center of each pixel.
     ranks : (K,) int64 array or None
         The label of each center, minus 1. None takes the index of the center. With
@@ -75,7 +74,7 @@ class Painter:
     centers: Floats
     space: FeatureSpace
     codec: Codec | None = None
-    table: NDArray[Any] | None = None
+    table: CodeTable | None = None
     ranks: NDArray[np.int64] | None = None
     splits: tuple[CenterSplit, ...] = ()
 
@@ -84,17 +83,12 @@ class Painter:
         """The dtype of the labels."""
         return label_dtype(len(self.centers))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the painter with the runs of its table, which are much smaller."""
-        packed = None if self.table is None else pack_table(self.table)
-        values = (self.centers, self.space, self.codec, packed, self.ranks, self.splits)
-        return _unpack_painter, values
-
     def with_table(
         self,
         histogram: Histogram,
         labels: NDArray[Any] | None = None,
         new_labels: NDArray[Any] | None = None,
+        whole: WholeCells | None = None,
     ) -> Painter:
         """Return a painter that looks labels up in a table instead of searching for centers.
 
@@ -107,11 +101,13 @@ class Painter:
             searches for the nearest centers.
         new_labels : integer array, optional
             The label for each number from 0 on that `labels` may contain.
+        whole : WholeCells, optional
+            The cells whose number is known; see `Histogram.table`.
         """
         if labels is None or new_labels is None:
             labels = self.label_points(self.space.points(histogram.points))
             new_labels = np.arange(len(self.centers) + 1)
-        table = histogram.table(labels, new_labels.astype(self.dtype))
+        table = histogram.table(labels, new_labels.astype(self.dtype), whole)
         return replace(self, codec=histogram.codec, table=table)
 
     def label_points(self, points: NDArray[Any]) -> NDArray[Any]:
@@ -129,7 +125,9 @@ class Painter:
 
         `labels` has the shape of the pixels and the dtype of the painter.
         """
-        target = labels.reshape(-1) if labels.flags.c_contiguous else np.empty(labels.size, labels.dtype)
+        target = (
+            labels.reshape(-1) if labels.flags.c_contiguous else np.empty(labels.size, labels.dtype)
+        )
         kept = piece.kept
         if self.codec is not None and self.table is not None:
             self.codec.look_up(piece.values, self.table, target)
@@ -143,13 +141,6 @@ class Painter:
             target[kept] = self.label_points(piece.coordinates)
         if not labels.flags.c_contiguous:
             labels[...] = target.reshape(labels.shape)
-
-
-def _unpack_painter(
-    centers: Floats, space: FeatureSpace, codec: Any, packed: Any, ranks: Any, splits: Any
-) -> Painter:
-    table = None if packed is None else unpack_table(packed)
-    return Painter(centers, space, codec, table, ranks, splits)
 
 
 @dataclass(frozen=True, eq=False)

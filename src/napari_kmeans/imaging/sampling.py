@@ -15,7 +15,6 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.drawing import Drawn, draw_pixels, indices_of
-from napari_kmeans.imaging.histogram import pack_table, unpack_table
 from napari_kmeans.imaging.kernels import update_smallest
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.imaging.histogram import Codec, Histogram
+    from napari_kmeans.imaging.histogram import Codec, CodeTable, Histogram
     from napari_kmeans.types import Floats
 
 Positions = NDArray[np.int64]
@@ -306,15 +305,10 @@ class _ChoiceLeaf:
     """
 
     codec: Codec
-    table: NDArray[Any]
+    table: CodeTable
     n_cells: int
     shapes: list[tuple[int, ...]]
     seed: int
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the table in its packed form, which is much smaller."""
-        packed = pack_table(self.table)
-        return _unpack_choice_leaf, (self.codec, packed, self.n_cells, self.shapes, self.seed)
 
     def __call__(self, batch: Batch) -> _Choice:
         maximum = np.iinfo(np.uint64).max
@@ -333,10 +327,6 @@ class _ChoiceLeaf:
                 update_smallest(block_entries, indices, image, key[0], *choice)
                 start += len(indices)
         return choice
-
-
-def _unpack_choice_leaf(codec: Codec, packed: Any, *rest: Any) -> _ChoiceLeaf:
-    return _ChoiceLeaf(codec, unpack_table(packed), *rest)
 
 
 def _merge_choices(results: list[_Choice]) -> _Choice:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch, Piece
+    from napari_kmeans.imaging.histogram import WholeCells
     from napari_kmeans.types import Block, Floats
 
 
@@ -60,6 +61,9 @@ class Tally:
         clustering space.
     labels : (n,) int32 array or None
         The cluster of each color that was summed, from 0 on, if known.
+    whole : WholeCells or None
+        The cells of the histogram whose colors all have one cluster. `labels` are then those of
+        the other colors.
     pixel_labels : list of integer arrays of the spatial shapes, or None
         For each image the cluster of each pixel, from 1 on, if known; 0 where a pixel is
         left out. None instead of an array for a dask image whose labels are not kept.
@@ -71,6 +75,7 @@ class Tally:
     sums: Floats
     cost: float
     labels: NDArray[np.int32] | None = None
+    whole: WholeCells | None = None
     pixel_labels: list[NDArray[Any] | None] | None = None
     placed: list[tuple[int, Block, NDArray[Any]]] = field(default_factory=list)
 
