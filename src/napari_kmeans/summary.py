@@ -361,6 +361,9 @@ class CountedColors(Summary):
         # second moment of the cells, both about the same point.
         cells = self.levels[-1]
         data = self.histogram.cells if self.space.is_plain else self.colors
+        if self.space.is_plain and len(cells.points) == len(data.means):
+            # The cells of the coreset are those of the histogram.
+            return float(data.scatters.sum())
         # BLAS would start threads of its own, which wait for more work for a tenth of a second and
         # take the processors from this program.
         origin = np.einsum("g,gj->j", cells.weights, cells.points) / cells.weights.sum()

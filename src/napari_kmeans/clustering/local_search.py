@@ -206,15 +206,20 @@ class Iterations:
         self._is_new = True
 
     def iterate(
-        self, centers: Floats, nearest: TwoNearest, sums: ClusterSums, min_gain: float
+        self,
+        centers: Floats,
+        nearest: TwoNearest,
+        sums: ClusterSums,
+        min_gain: float,
+        n_iterations: int = 1,
     ) -> tuple[float, float]:
-        """Move centers to the means of their points, and update all arguments.
+        """Move centers to the means of their points, and update all arguments, several times.
 
         Only centers move whose gain is above `min_gain`. If the nearest centers are not known, no
         center moves. Returns the cost, and the sum of the gains of the next motion.
         """
         result: tuple[float, float] = _iterate(
-            *self._arguments, centers, *nearest, *sums, min_gain, self._is_new
+            *self._arguments, centers, *nearest, *sums, min_gain, self._is_new, n_iterations
         )
         self._is_new = False
         return result
@@ -279,8 +284,10 @@ def try_swaps(
         n_tried, is_new = n_tried + n_more, False
         if not is_found:
             continue
-        for _ in range(_ITERATIONS_PER_SWAP):
-            new_cost, gained = iterations.iterate(trial, new_nearest, new_sums, gain * best)
+        # In one call: threads wait for each other between the calls.
+        new_cost, gained = iterations.iterate(
+            trial, new_nearest, new_sums, gain * best, _ITERATIONS_PER_SWAP
+        )
         if new_cost - gained < best * (1 - gain):
             best, cost, is_new = new_cost - gained, new_cost, True
             centers[:] = trial
@@ -422,73 +429,77 @@ def _iterate(
     counts: NDArray[Any],
     min_gain: float,
     is_new: bool,
+    n_iterations: int,
 ) -> Any:
     """Move centers, and update the two nearest centers and the sums: see `Iterations`."""
     n_features, n_points = columns.shape
     n_clusters = centers.shape[0]
-    n_moved = n_rows = np.int64(0)
-    for k in range(n_clusters):
-        has_moved[k] = gains[k] > min_gain
-        if has_moved[k]:
-            moved[n_moved] = k
-            n_moved += 1
-            for j in range(n_features):
-                centers[k, j] = sums[k, j] / totals[k]
-    for i in range(n_points):
-        before[i] = labels[0, i]
-        b = labels[1, i]
-        if b < 0 or has_moved[before[i]] or has_moved[b]:
-            rows[n_rows] = i
-            for j in range(n_features):
-                packed[j, n_rows] = columns[j, i]
-            packed_squares[0, n_rows] = packed_squares[1, n_rows] = np.inf
-            n_rows += 1
-    # Compare all points with the moved centers, then the packed points with all centers. A literal
-    # True would be a type of its own, for which numba compiles a function again.
-    has_changed = n_rows >= 0
-    _compare_centers(
-        columns,
-        balls,
-        n_points,
-        centers,
-        moved,
-        n_moved,
-        labels,
-        squares,
-        is_new,
-        scratch,
-        nearest_labels,
-        nearest_squares,
-        reaches,
-    )
-    _compare_centers(
-        packed,
-        packed_balls,
-        n_rows,
-        centers,
-        all_clusters,
-        n_clusters,
-        packed_labels,
-        packed_squares,
-        has_changed,
-        scratch,
-        nearest_labels,
-        nearest_squares,
-        reaches,
-    )
-    # The results of the packed points replace those of all points.
-    for row in range(n_rows):
-        i = rows[row]
-        for rank in range(2):
-            labels[rank, i] = packed_labels[rank, row]
-            squares[rank, i] = packed_squares[rank, row]
-    cost = 0.0
-    for i in range(n_points):
-        cost += weights[i] * squares[0, i]
-        old, label = before[i], labels[0, i]
-        if label != old:
-            _move_to_cluster(columns, weights, i, old, label, sums, totals, counts)
-    return cost, _find_gains(centers, sums, totals, counts, gains)
+    cost = gained = 0.0
+    for iteration in range(n_iterations):
+        n_moved = n_rows = np.int64(0)
+        for k in range(n_clusters):
+            has_moved[k] = gains[k] > min_gain
+            if has_moved[k]:
+                moved[n_moved] = k
+                n_moved += 1
+                for j in range(n_features):
+                    centers[k, j] = sums[k, j] / totals[k]
+        for i in range(n_points):
+            before[i] = labels[0, i]
+            b = labels[1, i]
+            if b < 0 or has_moved[before[i]] or has_moved[b]:
+                rows[n_rows] = i
+                for j in range(n_features):
+                    packed[j, n_rows] = columns[j, i]
+                packed_squares[0, n_rows] = packed_squares[1, n_rows] = np.inf
+                n_rows += 1
+        # Compare all points with the moved centers, then the packed points with all centers. A
+        # literal True would be a type of its own, for which numba compiles a function again.
+        has_changed = n_rows >= 0
+        _compare_centers(
+            columns,
+            balls,
+            n_points,
+            centers,
+            moved,
+            n_moved,
+            labels,
+            squares,
+            is_new and iteration == 0,
+            scratch,
+            nearest_labels,
+            nearest_squares,
+            reaches,
+        )
+        _compare_centers(
+            packed,
+            packed_balls,
+            n_rows,
+            centers,
+            all_clusters,
+            n_clusters,
+            packed_labels,
+            packed_squares,
+            has_changed,
+            scratch,
+            nearest_labels,
+            nearest_squares,
+            reaches,
+        )
+        # The results of the packed points replace those of all points.
+        for row in range(n_rows):
+            i = rows[row]
+            for rank in range(2):
+                labels[rank, i] = packed_labels[rank, row]
+                squares[rank, i] = packed_squares[rank, row]
+        cost = 0.0
+        for i in range(n_points):
+            cost += weights[i] * squares[0, i]
+            old, label = before[i], labels[0, i]
+            if label != old:
+                _move_to_cluster(columns, weights, i, old, label, sums, totals, counts)
+        gained = _find_gains(centers, sums, totals, counts, gains)
+    return cost, gained
 
 
 @inner_kernel
