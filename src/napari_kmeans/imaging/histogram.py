@@ -119,8 +119,11 @@ class Codec:
     def bit_tables(self) -> tuple[NDArray[np.uint32], ...]:
         """Tables, one for each channel, of the bits that an offset from the minimum has in a code.
 
-        A code is the bitwise "or" of the entries of all channels.
+        A code is the bitwise "or" of the entries of all channels. A single channel needs no table:
+        its offsets are codes.
         """
+        if len(self.widths) == 1:
+            return ()
         tables = []
         for width, (high, _, low, low_width) in zip(self.widths, self._shifts, strict=True):
             offsets = np.arange(1 << width, dtype=np.uint32)

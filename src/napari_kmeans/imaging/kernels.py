@@ -59,11 +59,16 @@ def _encode_pixel(values: Any, i: int, bit_tables: Any) -> Any:
 
 
 @inner_kernel
-def _encode_strip(strip: Any, bit_tables: Any, channels: Any, codes: Any) -> None:
+def _encode_strip(strip: Any, bit_tables: Any, n_codes: int, channels: Any, codes: Any) -> None:
     """Write the codes of some pixels to `codes`; the pixels are as in `count_codes`."""
-    # numba knows the number of axes, and compiles one of the two branches only.
+    # numba knows the number of axes and of tables, and compiles one of the branches only.
     if strip.ndim == 1:
         _encode_bytes(strip, channels, codes)
+    elif len(bit_tables) == 0:
+        # This mask, too, keeps the index inside.
+        mask = np.uint32(n_codes - 1)
+        for i in range(strip.shape[0]):
+            codes[i] = np.uint32(strip[i, 0]) & mask
     else:
         for i in range(strip.shape[0]):
             codes[i] = _encode_pixel(strip, i, bit_tables)
@@ -90,7 +95,8 @@ def count_codes(
     values : (n, C) array of unsigned integers, or (n,) array of the dtype `BYTES_RGB`
         Offsets from the minimum of the codec.
     bit_tables : tuple of C uint32 arrays
-        For each channel, the bits that an offset has in a code.
+        For each channel, the bits that an offset has in a code. None for a single channel, whose
+        offsets are codes.
     counts : (size,) uint8 array
         The counters. That of a code that occurs is never 0.
     full : uint32 array
@@ -106,7 +112,7 @@ def count_codes(
     channels = np.empty((3, _STRIP), np.uint8)
     for start in range(0, values.shape[0], _STRIP):
         strip = values[start : start + _STRIP]
-        _encode_strip(strip, bit_tables, channels, codes)
+        _encode_strip(strip, bit_tables, counts.shape[0], channels, codes)
         for i in range(strip.shape[0]):
             code = codes[i]
             count = counts[code]
@@ -138,7 +144,7 @@ def look_up(
         strip, own = values[start : start + _STRIP], found[start : start + _STRIP]
         # The table is larger than the cache. If all codes are known first, the processor waits
         # for many entries at the same time.
-        _encode_strip(strip, bit_tables, channels, codes)
+        _encode_strip(strip, bit_tables, pages.shape[0] << cell_bits, channels, codes)
         for i in range(strip.shape[0]):
             own[i] = entries[pages[codes[i] >> shift] + (codes[i] & mask)]
 
