@@ -18,6 +18,10 @@ _RUN = 16
 """Groups that follow each other and are compared with the same centers. They are near each other,
 and far from most of many centers."""
 
+_FEW_CENTERS = 8
+"""The number of centers up to which a simple comparison finds the nearest of many groups. Among
+more centers, most groups are near to several."""
+
 MIXED = -1
 """The label of a group whose points do not all have the same label."""
 
@@ -512,9 +516,12 @@ def label_groups(
         for c in range(n_nearby):
             for j in range(n_features):
                 near_columns[j, c] = centers[nearby[c], j]
-        _label_balls(
-            means[run:run_stop], radii[run:run_stop], near_columns, n_nearby, work, run_labels
-        )
+        if n_nearby <= _FEW_CENTERS:
+            _label_balls(
+                means[run:run_stop], radii[run:run_stop], near_columns, n_nearby, work, run_labels
+            )
+        else:
+            run_labels[:] = MIXED
         for g in range(run, run_stop):
             n_candidates = 1
             candidates[0] = run_labels[g - run]
