@@ -166,7 +166,7 @@ def test_only_near_ties_are_compared_in_float64():
         centers = rng.normal(offset, 1, (8, n_features))
         tiled = TiledCenters(centers)
         _, squares = search_in_float64(points, centers)
-        moved = np.abs(points - (0 if tiled.origin is None else tiled.origin[:n_features, 0]))
+        moved = np.abs(points - tiled.origin)
         sizes = moved.sum(axis=1)
         limits = np.polyval(tiled.errors[2::-1].astype(float), sizes)
         second = np.partition(((points[:, None] - centers) ** 2).sum(axis=2), 1, axis=1)[:, 1]

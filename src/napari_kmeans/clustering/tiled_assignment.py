@@ -9,8 +9,9 @@ import numpy as np
 from napari_kmeans.clustering.kernels import find_nearby, move_centers
 from napari_kmeans.clustering.tiles import (
     WIDTH,
-    label_block,
+    label_blocks,
     make_factors,
+    make_scratch,
     measure_tile,
     prepare_centers,
 )
@@ -50,8 +51,9 @@ class TiledAssignment:
         self.sums = np.zeros_like(self.centers)
         self.totals = np.zeros(n_clusters)
         self.counts = np.zeros(n_clusters, np.int64)
-        self._labels = np.full(len(data.points), -1, np.int32)
+        self._labels = np.full(len(data.tiles.columns) * WIDTH, -1, np.int32)
         self._prepared = make_factors(n_clusters, n_features)
+        self._scratch = make_scratch(n_features)
 
     def update(self) -> int:
         """Find the nearest center of each point, and return the number of changed labels."""
@@ -82,6 +84,7 @@ class TiledAssignment:
             self.sums,
             self.totals,
             self.counts,
+            *self._scratch,
         )
 
     def move(self, sums: Floats, totals: Floats) -> float:
@@ -90,70 +93,20 @@ class TiledAssignment:
 
     def labels(self) -> NDArray[np.int32]:
         """Return the label of each point, (n,)."""
-        return self._labels.copy()
+        return self._labels[: len(self.data.points)].copy()
 
     def cost(self) -> float:
         """Return the weighted sum of squared distances to the nearest centers."""
-        distances = np.empty(len(self._labels))
-        measure_tile(self.data.tiles.exact, self.centers, self._labels, distances)
+        distances = np.empty(len(self.data.points))
+        labels = self._labels[: len(distances)]
+        measure_tile(self.data.tiles.exact, self.centers, labels, distances)
         return float((self.data.weights * distances).sum())
-
-
-@compile_kernel
-def move_changed(
-    columns: NDArray[Any],
-    weights: NDArray[np.float64] | None,
-    labels: NDArray[np.int32],
-    new_labels: NDArray[np.int32],
-    sums: NDArray[np.float64],
-    totals: NDArray[np.float64] | None,
-    counts: NDArray[np.int64],
-) -> Any:
-    """Replace the labels of points, and move each point whose label changes to another sum.
-
-    Parameters
-    ----------
-    columns : (B, F or more, 128) float32 or float64 array
-        The coordinates of the points.
-    weights : (n,) array or None
-        None if all weights are 1.
-    labels : (n,) array
-        -1 for a point that is in no sum yet.
-    new_labels : (n,) array
-    sums, totals, counts : (K, F), (K,) and (K,) arrays
-        Weighted sum, total weight and number of the points of each cluster. `totals` is None if
-        `weights` is None.
-
-    Returns
-    -------
-    int
-        The number of labels that changed.
-    """
-    n_changed = 0
-    for i in range(labels.shape[0]):
-        old, new = labels[i], new_labels[i]
-        if old != new:
-            n_changed += 1
-            block, place = i // WIDTH, i % WIDTH
-            weight = 1.0 if weights is None else weights[i]
-            if old >= 0:
-                if totals is not None:
-                    totals[old] -= weight
-                counts[old] -= 1
-                for j in range(sums.shape[1]):
-                    sums[old, j] -= weight * columns[block, j, place]
-            if totals is not None:
-                totals[new] += weight
-            counts[new] += 1
-            for j in range(sums.shape[1]):
-                sums[new, j] += weight * columns[block, j, place]
-            labels[i] = new
-    return n_changed
 
 
 @compile_kernel
 def iterate_tiled(
     columns: NDArray[np.float32],
+    sizes: NDArray[np.float32],
     exact: NDArray[np.float64],
     boxes: NDArray[np.float64],
     origin: NDArray[np.float32],
@@ -166,6 +119,12 @@ def iterate_tiled(
     sums: NDArray[np.float64],
     totals: NDArray[np.float64],
     counts: NDArray[np.int64],
+    moved: NDArray[np.float32],
+    point_sizes: NDArray[np.float32],
+    new_labels: NDArray[np.int32],
+    marks: NDArray[np.uint8],
+    mark_groups: NDArray[np.uint64],
+    changed: NDArray[np.int64],
     max_iter: int,
     threshold: float,
 ) -> Any:
@@ -175,19 +134,21 @@ def iterate_tiled(
 
     Parameters
     ----------
-    columns, exact, boxes, origin
+    columns, sizes, exact, boxes, origin
         The points: see `TiledPoints`.
     weights : (n,) array
     centers : (K, F) array
     factors, squares, errors
-        See `label_tile` and `prepare_centers`.
-    labels : (n,) array
+        See `label_blocks` and `prepare_centers`.
+    labels : (128 B,) array
         -1 before the first update.
     sums, totals, counts : (K, F), (K,) and (K,) arrays
         Weighted sum, total weight and number of the points of each cluster.
+    moved, point_sizes, new_labels, marks, mark_groups, changed
+        Working memory: see `make_scratch`.
     max_iter : int
         The largest number of iterations. With 0, the labels and sums are updated once. A kernel
-        of its own for this would compile `label_block` again.
+        of its own for this would compile `label_blocks` again.
     threshold : float
 
     Returns
@@ -198,12 +159,9 @@ def iterate_tiled(
         True if the centers have converged.
     """
     n_clusters, n_features = centers.shape
-    new_labels = np.empty(labels.shape[0], np.int32)
     center_columns, some_centers = np.empty((n_features, n_clusters)), np.empty(centers.shape)
     some_factors, some_squares = np.zeros(factors.shape, np.float32), squares.copy()
-    distances, candidates = np.empty(n_clusters), np.empty(n_clusters, np.int32)
-    scratch, best_labels = np.zeros((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
-    products = np.empty((0, 4, WIDTH), np.float32)
+    distances, candidates = np.empty(n_clusters), np.zeros(squares.shape[0], np.int32)
     drifts = np.zeros(centers.shape[0] + 1)
     n_iter = 0
     while True:
@@ -211,12 +169,15 @@ def iterate_tiled(
         for j in range(n_features):
             for k in range(n_clusters):
                 center_columns[j, k] = centers[k, j]
+        n_changed = 0
         for block in range(columns.shape[0]):
             n = find_nearby(boxes, block, center_columns, distances, candidates)
-            own = new_labels[block * WIDTH : (block + 1) * WIDTH]
             if n == 1:
-                own[:] = candidates[0]
-                continue
+                is_settled = True
+                for i in range(block * WIDTH, min((block + 1) * WIDTH, weights.shape[0])):
+                    is_settled = is_settled and labels[i] == candidates[0]
+                if is_settled:
+                    continue
             # The candidates are ascending: of equally near centers, the first is still taken.
             for c in range(n):
                 k = candidates[c]
@@ -225,24 +186,34 @@ def iterate_tiled(
                     some_factors[c, j] = factors[k, j]
                     some_centers[c, j] = centers[k, j]
             # Centers that fill up to a multiple of 4 are infinitely far.
-            n_filled = (n + 3) // 4 * 4
-            for c in range(n, n_filled):
+            for c in range(n, (n + 3) // 4 * 4):
                 some_squares[c] = np.inf
-            label_block(
-                columns[block],
-                exact[block],
-                some_centers[:n],
-                some_factors[:n_filled],
-                some_squares[:n_filled],
+            n_changed += label_blocks(
+                columns,
+                sizes,
+                exact,
+                origin,
+                block,
+                block + 1,
+                weights.shape[0],
+                n,
+                some_centers,
+                some_factors,
+                some_squares,
                 errors,
-                products,
-                scratch,
-                best_labels,
-                own,
+                candidates,
+                labels,
+                weights,
+                sums,
+                totals,
+                counts,
+                moved,
+                point_sizes,
+                new_labels,
+                marks,
+                mark_groups,
+                changed,
             )
-            for i in range(own.shape[0]):
-                own[i] = candidates[own[i]]
-        n_changed = move_changed(exact, weights, labels, new_labels, sums, totals, counts)
         if max_iter == 0:
             return n_changed, False
         n_iter += 1

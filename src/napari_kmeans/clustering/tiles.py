@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.vector_search import CENTERS_AT_ONCE, search_block
 from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 from napari_kmeans.execution.threads import map_slices
 
@@ -32,25 +33,11 @@ Smaller tiles spend more time in Python. On 16 threads, those that wait for the 
 would slow down the others.
 """
 
-_SIDE = 4
-"""Centers, and features, whose products the kernel sums at a time, in registers.
+NO_COLUMNS = np.empty((0, 1, WIDTH), np.float32)
+"""The columns for `label_blocks` to compute the columns itself."""
 
-The numbers of centers and of features are filled up to multiples of this number.
-"""
-
-
-_MATMUL_SIZE = 16
-"""The number of features, and of centers, from which `np.matmul` computes their products.
-
-It takes 0.8 of the time of the kernel for 16 features and 32 centers or 64 features and 32 centers,
-0.7 for 40 and 16, and 1.0 to 1.2 for 8 centers: the kernel reads the memory in a better order.
-"""
-
-_PRODUCTS_PER_MATMUL = 2**18
-"""Products up to which OpenBLAS uses the calling thread alone. All threads are busy already."""
-
-NO_PRODUCTS = np.empty((0, _SIDE, WIDTH), np.float32)
-"""The products for `label_tile` to compute the products itself."""
+_NO_SUMS = np.empty(0, np.int64), np.empty((0, 1))
+"""The counts and sums for `label_blocks` to write labels only."""
 
 _FAR = 16
 """The largest coordinate of the middle of the centers, divided by the largest extent of the
@@ -228,8 +215,10 @@ class TiledPoints(NamedTuple):
 
     Attributes
     ----------
-    columns : (B, F or more, 128) float32 array
+    columns : (B, F, 128) float32 array
         The coordinates from the origin, in blocks of 128 points.
+    sizes : (B,) float32 array
+        The largest sum of the absolute coordinates of a point of each block.
     exact : (B, F, 128) float64 array
         The coordinates.
     boxes : (2, B, F) float64 array
@@ -238,6 +227,7 @@ class TiledPoints(NamedTuple):
     """
 
     columns: NDArray[np.float32]
+    sizes: NDArray[np.float32]
     exact: Floats
     boxes: Floats
     origin: NDArray[np.float32]
@@ -248,37 +238,33 @@ class TiledPoints(NamedTuple):
         n_features, starts = points.shape[1], np.arange(0, len(points), WIDTH)
         exact = np.zeros((len(starts), n_features, WIDTH))
         copy_columns(points, exact)
-        columns = np.zeros((len(starts), n_rows(n_features), WIDTH), np.float32)
+        columns = np.empty(exact.shape, np.float32)
         with np.errstate(over="ignore"):
             rounded = origin.astype(np.float32)
             if not np.isfinite(rounded).all():
                 rounded[:] = 0
-            np.subtract(exact, rounded[:, None], out=columns[:, :n_features], casting="same_kind")
+            np.subtract(exact, rounded[:, None], out=columns, casting="same_kind")
+            sizes = np.abs(columns).sum(axis=1).max(axis=1, initial=0)
         low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
         middle = low / 2 + high / 2
         boxes = np.stack([middle, np.maximum(high - middle, middle - low)])
-        return cls(columns, exact, boxes, rounded)
+        return cls(columns, sizes, exact, boxes, rounded)
 
 
 def make_columns(points: NDArray[Any]) -> NDArray[Any]:
-    """Return points (n, F) as columns (B, F or more, 128) for `Tile.use`."""
-    shape = -(-len(points) // WIDTH), n_rows(points.shape[1]), WIDTH
+    """Return points (n, F) as columns (B, F, 128) for `Tile.use`."""
+    shape = -(-len(points) // WIDTH), points.shape[1], WIDTH
     columns = np.zeros(shape, exact_dtype(points.dtype))
     copy_columns(points, columns)
     return columns
-
-
-def n_rows(n_features: int) -> int:
-    """Return the number of rows of a tile of points with `n_features` coordinates."""
-    return -(-n_features // _SIDE) * _SIDE
 
 
 def make_factors(
     n_clusters: int, n_features: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Return the arrays `factors`, `squares` and `errors` for `prepare_centers`."""
-    size = -(-n_clusters // _SIDE) * _SIDE
-    factors = np.zeros((size, n_rows(n_features)), np.float32)
+    size = -(-n_clusters // CENTERS_AT_ONCE) * CENTERS_AT_ONCE
+    factors = np.zeros((size, n_features), np.float32)
     return factors, np.full(size, np.inf, np.float32), np.empty(4, np.float32)
 
 
@@ -302,34 +288,27 @@ class TiledCenters:
 
     Attributes
     ----------
-    centers_per_matmul : int
-        The number of centers that `np.matmul` multiplies with points at a time. 0 if there are
-        so few features or centers that `label_tile` does this faster.
-    origin : (F or more, 1) float32 array or None
-        The middle, if the coordinates of points are those from the middle. float32 stores it
-        exactly: the difference of a point is rounded once.
+    origin : (F,) float32 array
+        The middle, if the coordinates of points are those from the middle, and 0 otherwise.
+        float32 stores it exactly: the difference of a point is rounded once.
+    is_far : bool
+        Whether the coordinates of points are those from the middle.
     """
 
     def __init__(self, centers: Floats) -> None:
         self.centers = np.ascontiguousarray(centers, np.float64)
         n_clusters, n_features = self.centers.shape
-        self.n_rows = n_rows(n_features)
         self.factors, self.squares, self.errors = make_factors(n_clusters, n_features)
-        self.centers_per_matmul = 0
-        if min(n_features, n_clusters) >= _MATMUL_SIZE:
-            self.centers_per_matmul = max(1, _PRODUCTS_PER_MATMUL // (self.n_rows * WIDTH))
         low, high = self.centers.min(axis=0), self.centers.max(axis=0)
         middle = np.zeros(n_features, np.float32)
         with np.errstate(over="ignore"):
             middle[:] = low / 2 + high / 2
             if not np.isfinite(middle).all():
                 middle[:] = 0
-            is_far = np.abs(middle).max() > _FAR * (high - low).max()
-        self.origin = None
-        if is_far:
-            self.origin = np.zeros((self.n_rows, 1), np.float32)
-            self.origin[:n_features, 0] = middle
-        prepare_centers(self.centers, middle, is_far, self.factors, self.squares, self.errors)
+            self.is_far = bool(np.abs(middle).max() > _FAR * (high - low).max())
+        self.origin = middle if self.is_far else np.zeros_like(middle)
+        self.numbers = np.arange(len(self.squares), dtype=np.int32)
+        prepare_centers(self.centers, middle, self.is_far, self.factors, self.squares, self.errors)
 
 
 class Tile:
@@ -344,11 +323,11 @@ class Tile:
 
     def __init__(self, of: TiledCenters, dtype: np.dtype[Any]) -> None:
         self._of, self._dtype = of, exact_dtype(dtype)
-        n_values = of.n_rows if of.centers_per_matmul == 0 else max(of.n_rows, len(of.squares))
-        self._n_blocks = max(1, _TILE_VALUES // n_values // WIDTH)
+        self._n_features = of.centers.shape[1]
+        self._n_blocks = max(1, _TILE_VALUES // self._n_features // WIDTH)
         self.length = self._n_blocks * WIDTH
         self._labels = np.empty(self.length, np.int32)
-        self._exact = self._scored = np.empty((0, of.n_rows, WIDTH), np.float32)
+        self._columns: NDArray[Any] = NO_COLUMNS
         self._n_points = 0
 
     def split(self, part: slice) -> Iterator[slice]:
@@ -357,7 +336,7 @@ class Tile:
             yield slice(start, min(start + self.length, part.stop))
 
     def read(self, points: NDArray[Any]) -> NDArray[Any]:
-        """Read points (m, F), and return their exact values as columns (B, F or more, 128).
+        """Read points (m, F), and return their exact values as columns (B, F, 128).
 
         The columns are float32 if that represents the dtype of the points exactly, and float64
         otherwise. The next call overwrites them.
@@ -367,67 +346,29 @@ class Tile:
         return self.use(columns, len(points))
 
     def use(self, columns: NDArray[Any], n_points: int) -> NDArray[Any]:
-        """Use columns (B, `TiledCenters.n_rows`, 128) as if their points had been read."""
-        self._exact = self._scored = columns
-        self._n_points = n_points
-        origin = self._of.origin
-        if origin is not None or columns.dtype != np.float32:
-            self._scored = self._moved_columns[: len(columns)]
-            with np.errstate(over="ignore", invalid="ignore"):
-                if origin is None:
-                    self._scored[...] = columns
-                else:
-                    np.subtract(columns, origin, out=self._scored, casting="same_kind")
+        """Use columns (B, F, 128) as if their points had been read."""
+        self._columns, self._n_points = columns, n_points
         return columns
 
     @cached_property
     def _read_columns(self) -> NDArray[Any]:
-        return np.zeros((self._n_blocks, self._of.n_rows, WIDTH), self._dtype)
-
-    @cached_property
-    def _moved_columns(self) -> NDArray[np.float32]:
-        return np.zeros((self._n_blocks, self._of.n_rows, WIDTH), np.float32)
-
-    @cached_property
-    def _products(self) -> NDArray[np.float32]:
-        return np.empty((self._n_blocks, len(self._of.factors), WIDTH), np.float32)
+        return np.zeros((self._n_blocks, self._n_features, WIDTH), self._dtype)
 
     def label(self) -> NDArray[np.int32]:
         """Return the index of the nearest center of the points that were read last, (m,).
 
         The next call overwrites the result.
         """
-        of, labels = self._of, self._labels[: self._n_points]
-        if len(of.centers) == 1:
-            labels[:] = 0
-            return labels
-        products = NO_PRODUCTS
-        if of.centers_per_matmul:
-            n_used = -(-self._n_points // WIDTH)
-            columns, products = self._scored[:n_used, :-_SIDE], self._products[:n_used]
-            with np.errstate(all="ignore"):
-                for first in range(0, len(of.factors), of.centers_per_matmul):
-                    some = slice(first, first + of.centers_per_matmul)
-                    np.matmul(of.factors[some, :-_SIDE], columns, out=products[:, some])
-        label_tile(
-            self._scored,
-            self._exact,
-            of.centers,
-            of.factors,
-            of.squares,
-            of.errors,
-            products,
-            labels,
-        )
-        return labels
+        find_tile_labels(self._columns, self._n_points, self._of, self._labels)
+        return self._labels[: self._n_points]
 
     def measure(self, labels: NDArray[np.int32], distances: Floats) -> None:
         """Write the squared distances (m,) of the points from the centers of their labels."""
-        measure_tile(self._exact, self._of.centers, labels, distances)
+        measure_tile(self._columns, self._of.centers, labels, distances)
 
 
 def copy_columns(points: NDArray[Any], columns: NDArray[Any]) -> None:
-    """Copy points (m, F) to columns (B, F or more, 128), m ≤ 128 B."""
+    """Copy points (m, F) to columns (B, F, 128), m ≤ 128 B."""
     n_features = points.shape[1]
     is_common = points.dtype in _COPIED_DTYPES and columns.dtype == np.float32
     if is_common and len(points) >= _LEAST_COPIED and points.flags.c_contiguous:
@@ -452,20 +393,20 @@ def copy_rows(points: NDArray[Any], columns: NDArray[np.float32]) -> None:
 
 
 @inline_kernel
-def _squared_distance(columns: Any, i: int, centers: Any, k: int) -> Any:
+def _squared_distance(columns: Any, block: int, i: int, centers: Any, k: int) -> Any:
     square = 0.0
     for j in range(centers.shape[1]):
-        difference = np.float64(columns[j, i]) - centers[k, j]
+        difference = np.float64(columns[block, j, i]) - centers[k, j]
         square += difference * difference
     return square
 
 
 @inner_kernel
-def _search_one(columns: Any, i: int, centers: Any) -> Any:
+def _search_one(columns: Any, block: int, i: int, centers: Any, n_centers: int) -> Any:
     """Return the index of the nearest center of a point, the first of equally near ones."""
     best, label = np.inf, 0
-    for k in range(centers.shape[0]):
-        square = _squared_distance(columns, i, centers, k)
+    for k in range(n_centers):
+        square = _squared_distance(columns, block, i, centers, k)
         if square < best:
             best, label = square, k
     return label
@@ -480,7 +421,7 @@ def prepare_centers(
     squares: NDArray[np.float32],
     errors: NDArray[np.float32],
 ) -> None:
-    """Write the parameters of `label_tile` that depend on the centers (K, F).
+    """Write the parameters of `label_blocks` that depend on the centers (K, F).
 
     `middle` (F,) is any point, and `is_origin` whether the columns are the coordinates from it.
     Entries of centers and of features that fill up do not change. Numbers that are too large for
@@ -522,126 +463,116 @@ def prepare_centers(
     errors[3] = single * 1e38
 
 
-@partial(inner_kernel, fastmath={"contract"})
-def label_block(
-    columns: NDArray[np.float32],
+def find_tile_labels(
     exact: NDArray[Any],
-    centers: NDArray[np.float64],
-    factors: NDArray[np.float32],
-    squares: NDArray[np.float32],
-    errors: NDArray[np.float32],
-    products: NDArray[np.float32],
-    scratch: NDArray[np.float32],
-    best_labels: NDArray[np.int32],
+    n_points: int,
+    tiled: TiledCenters,
     labels: NDArray[np.int32],
+    sizes: NDArray[np.float32] | None = None,
+    sums: Sums | None = None,
 ) -> None:
-    """Write the labels (n,), n ≤ 128, of the points of one block.
-
-    `columns` and `exact` are those of the block, and `products` (1 or 0, K or more, 128), too; the
-    other parameters are described in `label_tile`. `scratch` (7, 128), which is 0 before the first
-    call, and `best_labels` (128,) are working memory.
-    """
-    scores, best, second, sizes = scratch[:4], scratch[4], scratch[5], scratch[6]
-    knows_products = products.shape[0] > 0
-    # The last four products of a score are summed together with the search of the lowest score,
-    # which saves writing and reading it: 20 % of the time for four features and eight centers.
-    last = factors.shape[1] - 4
-    for i in range(WIDTH):
-        sizes[i] = 0.0
-        best[i] = second[i] = np.inf
-        best_labels[i] = 0
-    for j in range(columns.shape[0]):
-        column = columns[j]
-        for i in range(WIDTH):
-            sizes[i] += abs(column[i])
-    # The compiler vectorizes the innermost loops over a fixed number of points.
-    for k in range(0, factors.shape[0], 4):
-        rows = products[0, k : k + 4] if knows_products else scores
-        s0, s1, s2, s3 = rows[0], rows[1], rows[2], rows[3]
-        if last and not knows_products:
-            scores[:] = 0
-        for j in range(0, 0 if knows_products else last, 4):
-            a, b, c, d = columns[j], columns[j + 1], columns[j + 2], columns[j + 3]
-            a0, b0 = factors[k, j], factors[k, j + 1]
-            c0, d0 = factors[k, j + 2], factors[k, j + 3]
-            a1, b1 = factors[k + 1, j], factors[k + 1, j + 1]
-            c1, d1 = factors[k + 1, j + 2], factors[k + 1, j + 3]
-            a2, b2 = factors[k + 2, j], factors[k + 2, j + 1]
-            c2, d2 = factors[k + 2, j + 2], factors[k + 2, j + 3]
-            a3, b3 = factors[k + 3, j], factors[k + 3, j + 1]
-            c3, d3 = factors[k + 3, j + 2], factors[k + 3, j + 3]
-            for i in range(WIDTH):
-                x, y, z, w = a[i], b[i], c[i], d[i]
-                s0[i] += x * a0 + y * b0 + z * c0 + w * d0
-                s1[i] += x * a1 + y * b1 + z * c1 + w * d1
-                s2[i] += x * a2 + y * b2 + z * c2 + w * d2
-                s3[i] += x * a3 + y * b3 + z * c3 + w * d3
-        k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
-        q0, q1, q2, q3 = squares[k], squares[k + 1], squares[k + 2], squares[k + 3]
-        a, b, c, d = columns[last], columns[last + 1], columns[last + 2], columns[last + 3]
-        a0, b0 = factors[k, last], factors[k, last + 1]
-        c0, d0 = factors[k, last + 2], factors[k, last + 3]
-        a1, b1 = factors[k + 1, last], factors[k + 1, last + 1]
-        c1, d1 = factors[k + 1, last + 2], factors[k + 1, last + 3]
-        a2, b2 = factors[k + 2, last], factors[k + 2, last + 1]
-        c2, d2 = factors[k + 2, last + 2], factors[k + 2, last + 3]
-        a3, b3 = factors[k + 3, last], factors[k + 3, last + 1]
-        c3, d3 = factors[k + 3, last + 2], factors[k + 3, last + 3]
-        for i in range(WIDTH):
-            x, y, z, w = a[i], b[i], c[i], d[i]
-            lowest, other, label = best[i], second[i], best_labels[i]
-            score = s0[i] + q0 + x * a0 + y * b0 + z * c0 + w * d0
-            other = min(other, max(score, lowest))
-            label = k0 if score < lowest else label
-            lowest = min(score, lowest)
-            score = s1[i] + q1 + x * a1 + y * b1 + z * c1 + w * d1
-            other = min(other, max(score, lowest))
-            label = k1 if score < lowest else label
-            lowest = min(score, lowest)
-            score = s2[i] + q2 + x * a2 + y * b2 + z * c2 + w * d2
-            other = min(other, max(score, lowest))
-            label = k2 if score < lowest else label
-            lowest = min(score, lowest)
-            score = s3[i] + q3 + x * a3 + y * b3 + z * c3 + w * d3
-            other = min(other, max(score, lowest))
-            label = k3 if score < lowest else label
-            lowest = min(score, lowest)
-            best[i], second[i], best_labels[i] = lowest, other, label
-    n_found = 0
-    for i in range(WIDTH):
-        limit = errors[0] + sizes[i] * (errors[1] + sizes[i] * errors[2])
-        # False for NaN, too.
-        is_clear = limit < min(second[i] - best[i], errors[3])
-        sizes[i] = is_clear
-        n_found += not is_clear
-    if n_found:
-        for i in range(labels.shape[0]):
-            if not sizes[i]:
-                best_labels[i] = _search_one(exact, i, centers)
-    for i in range(labels.shape[0]):
-        labels[i] = best_labels[i]
-
-
-@compile_kernel
-def label_tile(
-    columns: NDArray[np.float32],
-    exact: NDArray[Any],
-    centers: NDArray[np.float64],
-    factors: NDArray[np.float32],
-    squares: NDArray[np.float32],
-    errors: NDArray[np.float32],
-    products: NDArray[np.float32],
-    labels: NDArray[np.int32],
-) -> None:
-    """Write the index of the nearest center of each point to `labels` (n,), n ≤ 128 B.
+    """Write the index of the nearest center of each point of a tile, on the calling thread.
 
     Parameters
     ----------
-    columns : (B, F, 128) array
-        The coordinates of the points. F is a multiple of 4.
-    exact : (B, F or less, 128) float32 or float64 array
-        The coordinates before the origin was moved.
-    centers : (K, F or less) array
+    exact : (B, F, 128) float32 or float64 array
+        The coordinates of the points.
+    n_points : int
+        At most 128 B.
+    tiled : TiledCenters
+    labels : (128 B,) int32 array
+        If there are no sums, the labels behind `n_points` become undefined.
+    sizes : (B,) float32 array, optional
+        A cache for repeated searches of the same points: see `label_blocks`.
+    sums : Sums, optional
+        The sums of the points by their labels. Points whose label changes are moved.
+    """
+    n_blocks, n_clusters = -(-n_points // WIDTH), len(tiled.centers)
+    counts, totals = _NO_SUMS if sums is None else sums
+    label_blocks(
+        NO_COLUMNS if tiled.is_far or exact.dtype != np.float32 else exact,
+        np.full(len(exact), np.nan, np.float32) if sizes is None else sizes,
+        exact,
+        tiled.origin,
+        0,
+        n_blocks,
+        n_points,
+        n_clusters,
+        tiled.centers,
+        tiled.factors,
+        tiled.squares,
+        tiled.errors,
+        tiled.numbers,
+        labels,
+        None,
+        totals,
+        None,
+        counts,
+        *make_scratch(exact.shape[1]),
+    )
+
+
+def make_scratch(n_features: int) -> tuple[NDArray[Any], ...]:
+    """Return the working memory of `label_blocks`."""
+    marks = np.empty(WIDTH, np.uint8)
+    return (
+        np.empty((1, n_features, WIDTH), np.float32),
+        np.empty(WIDTH, np.float32),
+        np.empty(WIDTH, np.int32),
+        marks,
+        marks.view(np.uint64),
+        np.empty(WIDTH, np.int64),
+    )
+
+
+@compile_kernel
+def label_blocks(
+    columns: NDArray[np.float32],
+    sizes: NDArray[np.float32],
+    exact: NDArray[Any],
+    origin: NDArray[np.float32],
+    first: int,
+    stop: int,
+    n_points: int,
+    n_centers: int,
+    centers: NDArray[np.float64],
+    factors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    numbers: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    weights: NDArray[np.float64] | None,
+    sums: NDArray[np.float64],
+    totals: NDArray[np.float64] | None,
+    counts: NDArray[np.int64],
+    moved: NDArray[np.float32],
+    point_sizes: NDArray[np.float32],
+    new_labels: NDArray[np.int32],
+    marks: NDArray[np.uint8],
+    mark_groups: NDArray[np.uint64],
+    changed: NDArray[np.int64],
+) -> Any:
+    """Find the labels of the points of some blocks, and move points to the sums of their labels.
+
+    Arrays are neither sliced nor passed on for each block: numba would count the references to
+    them, which took half of the time of a search in 4 features.
+
+    Parameters
+    ----------
+    columns : (B, F, 128) float32 array
+        The coordinates of the points from the origin; `NO_COLUMNS` if they are not known yet.
+    sizes : (B,) array
+        The largest sum of the absolute coordinates of a point of each block of columns. NaN if
+        it is not known: it is then written.
+    exact : (B, F, 128) float32 or float64 array
+        The coordinates of the points.
+    origin : (F,) array
+    first, stop : int
+        The first block, and the one behind the last block.
+    n_points : int
+        Points of all blocks.
+    n_centers : int
+    centers : (K, F) array
     factors : (K or more, F) array
         The coordinates of the centers from their middle, times -2. The length is a multiple of 4.
     squares : (K or more,) array
@@ -651,25 +582,113 @@ def label_tile(
         point, and the value from which scores can overflow. The polynomial bounds the error of
         the difference of two scores of this point. If the two lowest scores do not differ by
         more, squared distances in float64 are compared.
-    products : (B, K or more, 128) array
-        The products of the factors and the columns, without those of the last four features;
-        `NO_PRODUCTS` if they are not known yet.
+    numbers : (K or more,) array
+        The labels of the centers.
+    labels : (128 B,) array
+        -1 for a point that is in no sum yet.
+    weights : (n,) array or None
+        None if all weights are 1.
+    sums, totals, counts : (K, F), (K,) and (K,) arrays
+        Weighted sum, total weight and number of the points of each cluster. Empty if there are no
+        sums. `totals` is None if `weights` is None.
+    moved, point_sizes, new_labels, marks, mark_groups, changed
+        Working memory: see `make_scratch`.
+
+    Returns
+    -------
+    int
+        The number of labels that changed. 0 if there are no sums.
     """
-    scratch, best_labels = np.zeros((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
-    for start in range(0, labels.shape[0], WIDTH):
-        block = start // WIDTH
-        label_block(
-            columns[block],
-            exact[block],
-            centers,
+    # Centers that fill up to a multiple of 4 are infinitely far.
+    n_filled = (n_centers + CENTERS_AT_ONCE - 1) // CENTERS_AT_ONCE * CENTERS_AT_ONCE
+    has_sums, is_moved = counts.shape[0] > 0, columns.shape[0] == 0
+    searched = moved if is_moved else columns
+    n_all_changed = 0
+    for block in range(first, stop):
+        start, place = block * WIDTH, block
+        if is_moved:
+            place = 0
+            for j in range(exact.shape[1]):
+                for i in range(WIDTH):
+                    moved[0, j, i] = exact[block, j, i] - origin[j]
+        size = np.float32(np.nan) if is_moved else sizes[block]
+        if np.isnan(size):
+            size = _find_size(searched, place, point_sizes)
+            if not is_moved:
+                sizes[block] = size
+        limit = errors[0] + size * (errors[1] + size * errors[2])
+        # Scores can overflow. False for NaN, too.
+        if not limit < errors[3]:
+            limit = np.float32(np.inf)
+        search_block(
+            searched,
+            place,
+            n_filled,
             factors,
             squares,
-            errors,
-            products[block : block + 1],
-            scratch,
-            best_labels,
-            labels[start : start + WIDTH],
+            numbers,
+            limit,
+            has_sums,
+            labels,
+            block,
+            new_labels,
+            marks,
         )
+        n_changed = 0
+        for group in range(mark_groups.shape[0]):
+            if mark_groups[group]:
+                for i in range(8 * group, min(8 * group + 8, n_points - start)):
+                    if marks[i] == 2:
+                        new_labels[i] = numbers[_search_one(exact, block, i, centers, n_centers)]
+                    changed[n_changed] = i
+                    n_changed += new_labels[i] != labels[start + i]
+        if not has_sums:
+            for i in range(WIDTH):
+                labels[start + i] = new_labels[i]
+            continue
+        for c in range(n_changed):
+            i = changed[c]
+            old, new = labels[start + i], new_labels[i]
+            if old >= 0:
+                counts[old] -= 1
+            counts[new] += 1
+            if weights is not None and totals is not None:
+                if old >= 0:
+                    totals[old] -= weights[start + i]
+                totals[new] += weights[start + i]
+        for j in range(sums.shape[1]):
+            for c in range(n_changed):
+                i = changed[c]
+                old, new = labels[start + i], new_labels[i]
+                value = np.float64(exact[block, j, i])
+                if weights is not None:
+                    value *= weights[start + i]
+                if old >= 0:
+                    sums[old, j] -= value
+                sums[new, j] += value
+        for c in range(n_changed):
+            labels[start + changed[c]] = new_labels[changed[c]]
+        n_all_changed += n_changed
+    return n_all_changed
+
+
+@inner_kernel
+def _find_size(
+    columns: NDArray[np.float32], block: int, point_sizes: NDArray[np.float32]
+) -> np.float32:
+    """Return the largest sum of the absolute coordinates of a point of a block.
+
+    `point_sizes` (128,) is working memory.
+    """
+    for i in range(WIDTH):
+        point_sizes[i] = 0
+    for j in range(columns.shape[1]):
+        for i in range(WIDTH):
+            point_sizes[i] += abs(columns[block, j, i])
+    largest = np.float32(0)
+    for i in range(WIDTH):
+        largest = max(largest, point_sizes[i])
+    return largest
 
 
 @compile_kernel
@@ -681,10 +700,10 @@ def measure_tile(
 ) -> None:
     """Write the squared distance of each point (n,) from the center of its label.
 
-    `columns` (B, F or more, 128) are the coordinates of the points.
+    `columns` (B, F, 128) are the coordinates of the points.
     """
     for i in range(labels.shape[0]):
-        distances[i] = _squared_distance(columns[i // WIDTH], i % WIDTH, centers, labels[i])
+        distances[i] = _squared_distance(columns, i // WIDTH, i % WIDTH, centers, labels[i])
 
 
 @partial(compile_kernel, fastmath={"contract", "reassoc"})
@@ -698,7 +717,7 @@ def sum_tile(
 
     Parameters
     ----------
-    columns : (B, F or more, 128) float32 or float64 array
+    columns : (B, F, 128) float32 or float64 array
         The coordinates of n points.
     labels : (n,) array
     counts : (K,) array

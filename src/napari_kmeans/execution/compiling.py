@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numba import njit
+from numba.extending import intrinsic
 
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, Request
 from napari_kmeans.execution.file_lock import locked
@@ -53,6 +54,15 @@ def inner_kernel(function: Callable[..., Any], fastmath: bool | set[str] = False
     # another way.
     flags = _FLAGS | {"no_cpython_wrapper": True, "fastmath": fastmath}
     return njit(**flags)(function)
+
+
+def written_kernel(function: Callable[..., Any]) -> Any:
+    """Return a function for kernels, whose instructions another function writes.
+
+    `function` returns the types of its arguments and of its result, and the function that writes
+    the instructions: see `numba.extending.intrinsic`.
+    """
+    return intrinsic(function)
 
 
 def _keep_machine_code(dispatcher: Any) -> Any:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.clustering.tiled_assignment import move_changed
 from napari_kmeans.clustering.tiles import (
     WIDTH,
     Sums,
-    Tile,
     TiledCenters,
     cost_of_sums,
     exact_dtype,
     find_nearest,
+    find_tile_labels,
     make_columns,
+    measure_tile,
     sum_by_label,
     sum_tile,
 )
@@ -32,7 +32,7 @@ from napari_kmeans.imaging.tally import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -105,7 +105,7 @@ class KeptPasses(Passes):
     def sum(self, centers: Floats, step: Step) -> Sums:
         """Return the sums of the points of each cluster, for centers (K, F)."""
         tiled, nearest = TiledCenters(centers), Nearest(centers, in_space=True)
-        n_kept = self._count_kept(tiled.n_rows)
+        n_kept = self._count_kept(centers.shape[1])
 
         def sum_block(number: int) -> Sums:
             if number < n_kept:
@@ -120,7 +120,7 @@ class KeptPasses(Passes):
     def tally(self, centers: Floats, step: Step) -> Tally:
         """Return the tally of all pixels, with their labels."""
         tiled, nearest = TiledCenters(centers), Nearest(centers)
-        n_kept, dtype = self._count_kept(tiled.n_rows), label_dtype(len(centers))
+        n_kept, dtype = self._count_kept(centers.shape[1]), label_dtype(len(centers))
         pixel_labels = [np.zeros(pixels.shape, dtype) for pixels in self._images]
 
         def tally_block(number: int) -> Tally:
@@ -137,12 +137,12 @@ class KeptPasses(Passes):
         tallies = map_threads(tally_block, range(len(self._places)), step)
         return replace(add_tallies(tallies), pixel_labels=list(pixel_labels))
 
-    def _count_kept(self, n_rows: int) -> int:
-        """Return the number of blocks whose points are kept, in tiles of some rows."""
+    def _count_kept(self, n_features: int) -> int:
+        """Return the number of blocks whose points are kept."""
         # The size of a coordinate is not known before it is computed: 8 bytes at most.
         is_exact = self._space.is_plain and exact_dtype(self._images[0].dtype) == np.float32
         sizes = [block_size(block) for _, block in self._places]
-        sizes_in_tiles = np.cumsum(sizes) * n_rows * (4 if is_exact else 8)
+        sizes_in_tiles = np.cumsum(sizes) * n_features * (4 if is_exact else 8)
         return int(np.searchsorted(sizes_in_tiles, _KEPT_BYTES, side="right"))
 
     def _update_block(self, number: int, tiled: TiledCenters) -> _KeptBlock:
@@ -167,29 +167,29 @@ class _KeptBlock:
     Attributes
     ----------
     labels : (n,) int32 array
-        -1 before the first update.
+        Undefined before the first update.
     sums : Sums
         Of no clusters before the first update. Replaced by each update.
     """
 
     def __init__(self, points: NDArray[Any]) -> None:
         self._columns, self._scatter = make_columns(points), 0.0
-        self.labels = np.full(len(points), -1, np.int32)
+        self._sizes = np.full(len(self._columns), np.nan, np.float32)
+        self._labels = np.empty(self._columns.shape[0] * WIDTH, np.int32)
+        self.labels = self._labels[: len(points)]
         self.sums = Sums.zeros(0, points.shape[1])
 
     def update(self, tiled: TiledCenters) -> None:
         """Find the nearest center of each point."""
-        is_first = not len(self.sums.counts)
-        sums = Sums.zeros(*tiled.centers.shape)
-        if not is_first:
+        known = self._columns, len(self.labels)
+        if len(self.sums.counts):
             sums = Sums(self.sums.counts.copy(), self.sums.totals.copy())
-        for tile, columns, rows in self._tiles(tiled):
-            labels, old = tile.label(), self.labels[rows]
-            if is_first:
-                self._scatter += sum_tile(columns, labels, *sums)
-                old[:] = labels
-            else:
-                move_changed(columns, None, old, labels, sums.totals, None, sums.counts)
+            find_tile_labels(*known, tiled, self._labels, self._sizes, sums)
+        else:
+            sums = Sums.zeros(*tiled.centers.shape)
+            find_tile_labels(*known, tiled, self._labels, self._sizes)
+            # Faster than moving all points.
+            self._scatter = sum_tile(self._columns, self.labels, *sums)
         self.sums = sums
 
     def find_cost(self, tiled: TiledCenters) -> float:
@@ -197,19 +197,10 @@ class _KeptBlock:
 
         def measure() -> float:
             distances = np.empty(len(self.labels))
-            for tile, _, rows in self._tiles(tiled):
-                tile.measure(self.labels[rows], distances[rows])
+            measure_tile(self._columns, tiled.centers, self.labels, distances)
             return float(distances.sum())
 
         return cost_of_sums(self.sums, self._scatter, tiled.centers, measure)
-
-    def _tiles(self, tiled: TiledCenters) -> Iterator[tuple[Tile, NDArray[Any], slice]]:
-        """Yield a tile with some of the points, their columns and their rows."""
-        tile = Tile(tiled, self._columns.dtype)
-        for rows in tile.split(slice(0, len(self.labels))):
-            columns = self._columns[rows.start // WIDTH : -(-rows.stop // WIDTH)]
-            tile.use(columns, rows.stop - rows.start)
-            yield tile, columns, rows
 
 
 class FarPixels(NamedTuple):

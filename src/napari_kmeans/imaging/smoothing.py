@@ -253,7 +253,7 @@ class _Volume:
         n_values, dtype = points.shape[-1], exact_dtype(points.dtype)
         tile = Tile(self._tiled, np.dtype(dtype))
         n_blocks = -(-max(_MEANS, self._length) // WIDTH)
-        means = np.zeros((n_blocks, self._tiled.n_rows, WIDTH), dtype)
+        means = np.zeros((n_blocks, centers.shape[1], WIDTH), dtype)
         places, row = np.empty(n_blocks * WIDTH, np.int64), rows[0]
         n_sums = (kernels.STRIP + 2) * n_values
         sums = np.empty((2, n_sums), _SUM_TYPES.get(points.dtype.str, np.float64))
