@@ -669,3 +669,44 @@ def add_changes(
                 value = np.int64(values[np.uint64(start) + place, j])
                 sums[to, j] += value
                 sums[since, j] -= value
+
+
+@compile_kernel
+def describe_rows(
+    rows: NDArray[Any],
+    n_per_part: int,
+    means: NDArray[np.float64],
+    scatters: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> None:
+    """Write the moments of each column of rows.
+
+    Parameters
+    ----------
+    rows : (n, M) array
+        Finite numbers.
+    n_per_part : int
+        The rows of each part. The last part may have less.
+    means, scatters, low, high : (P, M) arrays
+        The mean, the sum of squared distances from the mean, the minimum and the maximum of
+        the rows of each part.
+    """
+    for part in range(means.shape[0]):
+        first, stop = part * n_per_part, min((part + 1) * n_per_part, rows.shape[0])
+        for j in range(rows.shape[1]):
+            means[part, j] = scatters[part, j] = 0.0
+            low[part, j] = high[part, j] = rows[first, j]
+        # The compiler vectorizes loops over columns.
+        for i in range(first, stop):
+            for j in range(rows.shape[1]):
+                value = np.float64(rows[i, j])
+                means[part, j] += value
+                low[part, j] = min(low[part, j], value)
+                high[part, j] = max(high[part, j], value)
+        for j in range(rows.shape[1]):
+            means[part, j] /= stop - first
+        for i in range(first, stop):
+            for j in range(rows.shape[1]):
+                distance = np.float64(rows[i, j]) - means[part, j]
+                scatters[part, j] += distance * distance

@@ -12,9 +12,11 @@ from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.clustering.lloyd import Fit, refill_empty_clusters
 from napari_kmeans.clustering.one_dimension import Bins, bin_values, fit_bins
+from napari_kmeans.clustering.tiles import exact_dtype
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.chunks import map_reduce
+from napari_kmeans.imaging.kernels import describe_rows
 from napari_kmeans.imaging.passes import Passes
 from napari_kmeans.imaging.sampling import sample_pixels
 
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
     from napari_kmeans.options import Options
     from napari_kmeans.types import Floats
 
-_ROWS_AT_ONCE = 4096
-"""Points whose moments are computed at a time: a copy of them stays in the cache."""
+_ROW_VALUES = 64
+"""Values of several points in a row, whose columns are summed with vector instructions."""
+
+_ROWS_AT_ONCE = 256
+"""Rows that are read twice, for means and scatters: 64 KB in float32, which stay in the cache."""
 
 
 class Moments(NamedTuple):
@@ -67,34 +72,41 @@ def find_moments(images: Sequence[Pixels], space: FeatureSpace, step: Step = ign
 
 
 def _find_batch_moments(batch: Batch) -> Moments:
-    parts = [
-        _moments_of_points(piece.coordinates[start : start + _ROWS_AT_ONCE])
-        for piece in batch.pieces
-        for start in range(0, max(len(piece.coordinates), 1), _ROWS_AT_ONCE)
-    ]
-    return _merge_moments(parts)
+    return _merge_moments([_moments_of_points(piece.coordinates) for piece in batch.pieces])
 
 
 def _moments_of_points(points: NDArray[Any]) -> Moments:
-    # numpy reduces contiguous rows up to ten times as fast as columns.
-    columns = np.array(points.T, np.float64, order="C")
-    n_features, n_points = columns.shape
-    if not n_points:
-        zeros = np.zeros(n_features)
-        return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
-    low, high, means = columns.min(axis=1), columns.max(axis=1), columns.mean(axis=1)
-    columns -= means[:, None]
-    columns *= columns
-    return Moments(n_points, means, columns.sum(axis=1), low, high)
+    n_features = points.shape[1]
+    points = np.ascontiguousarray(points, exact_dtype(points.dtype))
+    n_per_row = max(1, _ROW_VALUES // n_features)
+    n_in_rows = len(points) // n_per_row * n_per_row
+    some = points[:n_in_rows].reshape(-1, n_per_row * n_features), points[n_in_rows:]
+    return _merge_moments([_moments_of_rows(rows, n_features) for rows in some])
+
+
+def _moments_of_rows(rows: NDArray[Any], n_features: int) -> Moments:
+    """Return the moments of rows, (n, F) or, with several points in a row, (n, m * F)."""
+    starts, n_per_row = np.arange(0, len(rows), _ROWS_AT_ONCE), rows.shape[1] // n_features
+    parts = np.empty((4, len(starts), rows.shape[1]))
+    describe_rows(rows, _ROWS_AT_ONCE, *parts)
+    counts = np.repeat(np.minimum(_ROWS_AT_ONCE, len(rows) - starts), n_per_row)
+    return _merge_parts(counts, *parts.reshape(4, -1, n_features))
 
 
 def _merge_moments(results: list[Moments]) -> Moments:
-    counts, means, scatters, low, high = (np.array(column) for column in zip(*results, strict=True))
+    return _merge_parts(*(np.array(column) for column in zip(*results, strict=True)))
+
+
+def _merge_parts(
+    counts: NDArray[Any], means: Floats, scatters: Floats, low: Floats, high: Floats
+) -> Moments:
+    """Return the moments of all parts of the pixels from those of each part, (N,) and (N, F)."""
     total = counts.sum()
     mean = counts @ means / max(total, 1)
     # Add the scatter of the means. A difference of sums of squares would lose precision.
     scatter = scatters.sum(axis=0) + counts @ (means - mean) ** 2
-    return Moments(int(total), mean, scatter, low.min(axis=0), high.max(axis=0))
+    lowest, highest = low.min(axis=0, initial=np.inf), high.max(axis=0, initial=-np.inf)
+    return Moments(int(total), mean, scatter, lowest, highest)
 
 
 @dataclass(frozen=True, eq=False)
