@@ -1,5 +1,9 @@
 """Searches in tiles against searches by brute force, in float64 and in whole numbers."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -171,6 +175,53 @@ def test_only_near_ties_are_compared_in_float64():
         limits = np.polyval(tiled.errors[2::-1].astype(float), sizes)
         second = np.partition(((points[:, None] - centers) ** 2).sum(axis=2), 1, axis=1)[:, 1]
         assert np.mean(second - squares < limits) < 0.002
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0, 1e5])
+@pytest.mark.parametrize(("n_features", "n_clusters"), [(1, 2), (3, 5), (5, 33), (70, 8)])
+def test_sums_follow_labels_of_repeated_searches(n_features, n_clusters, offset, dtype):
+    rng = np.random.default_rng(n_features)
+    centers = offset + rng.normal(size=(n_clusters, n_features))
+    points = draw_near_ties(rng, centers, 3001, dtype)
+    columns = tiles.make_columns(points)
+    labels, sizes = np.zeros(len(columns) * 128, np.int32), np.full(len(columns), np.nan, "f4")
+    tiled = TiledCenters(centers)
+    tiles.find_tile_labels(columns, len(points), tiled, labels, sizes)
+    sums = sum_by_label(points, labels[: len(points)], n_clusters)
+    for scale in (0, 1e-3, 0.1, 1e-6, 0):
+        centers = centers + scale * rng.normal(size=centers.shape)
+        tiles.find_tile_labels(columns, len(points), TiledCenters(centers), labels, sizes, sums)
+        expected, _ = search_in_float64(points, centers)
+        np.testing.assert_array_equal(labels[: len(points)], expected)
+        again = sum_by_label(points, expected, n_clusters)
+        np.testing.assert_array_equal(sums.counts, again.counts)
+        np.testing.assert_allclose(sums.totals, again.totals, rtol=1e-12, atol=1e-9)
+    assert (not np.isnan(sizes).any()) == (dtype == np.float32 and not tiled.is_far)
+
+
+def test_labels_are_those_of_a_processor_without_wide_vectors(tmp_path):
+    code = """
+import sys
+import numpy as np
+from napari_kmeans.clustering.tiles import find_labels
+with np.load(sys.argv[1]) as given:
+    np.save(sys.argv[2], find_labels(given["points"], given["centers"]))
+"""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(9, 5))
+    points = draw_near_ties(rng, centers, 5000, np.float32)
+    np.savez(tmp_path / "given.npz", points=points, centers=centers)
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    command = [sys.executable, "-c", code, tmp_path / "given.npz", tmp_path / "labels.npy"]
+    subprocess.run(command, env=environment, check=True)
+    expected, _ = search_in_float64(points, centers)
+    np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), expected)
 
 
 def test_tiles_of_few_points(monkeypatch):
