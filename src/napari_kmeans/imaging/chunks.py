@@ -118,14 +118,15 @@ class Piece:
     @cached_property
     def inside(self) -> NDArray[Any]:
         """The values of the pixels that are not left out."""
-        return self.values if self.kept is None else self.values[self.kept]
+        # This takes a fifth of the time of `values[kept]`.
+        return self.values if self.kept is None else self.values.compress(self.kept, axis=0)
 
     @cached_property
     def compared(self) -> NDArray[Any]:
         """The values (m, C) that are compared, of the pixels that are not left out."""
         if self.blurred is None:
             return self.inside
-        return self.blurred if self.kept is None else self.blurred[self.kept]
+        return self.blurred if self.kept is None else self.blurred.compress(self.kept, axis=0)
 
     @cached_property
     def points(self) -> NDArray[Any]:
