@@ -23,7 +23,20 @@ BYTES_RGB = np.dtype([("red", np.uint8), ("green", np.uint8), ("blue", np.uint8)
 """Three bytes as one value. The compiler then knows how far apart pixels are, and vectorizes."""
 
 _COMPARED_PIXELS = 128
-"""The number of pixels that are compared at a time, to skip them if none has changed."""
+"""The number of pixels that are compared at a time, to skip them if none counts."""
+
+
+@compile_kernel
+def find_largest(unsigned: NDArray[Any], signed: NDArray[Any]) -> Any:
+    """Return the largest of some whole numbers (n,), read as unsigned and as signed numbers.
+
+    numpy reads the numbers from memory twice.
+    """
+    largest, largest_signed = unsigned[0], signed[0]
+    for i in range(unsigned.shape[0]):
+        largest = max(largest, unsigned[i])
+        largest_signed = max(largest_signed, signed[i])
+    return largest, largest_signed
 
 
 @inline_kernel
@@ -463,11 +476,20 @@ def look_up_labels(labels: NDArray[Any], table: NDArray[Any], entries: NDArray[A
         entries[i] = table[np.uint32(labels[i])]
 
 
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""The difference of the states of neighboring pixels."""
+
+
 @inline_kernel
 def _random_bits(index: Any, key: Any) -> Any:
     """Return a pseudo-random number of 64 bits that depends only on a pixel's index and a key."""
+    return _mix_bits(np.uint64(key) + np.uint64(index) * _GOLDEN)
+
+
+@inline_kernel
+def _mix_bits(number: Any) -> Any:
+    """Return the pseudo-random number of a state of 64 bits."""
     # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
-    number = np.uint64(key) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return number ^ (number >> np.uint64(31))
@@ -492,12 +514,24 @@ def select_rows(
     """
     # Comparing whole numbers takes two thirds of the time.
     largest = np.uint64(min(limit, 1.0) * 2.0**53)
+    numbers, difference = np.empty(_COMPARED_PIXELS, np.uint64), np.uint64(step) * _GOLDEN
     n_selected = row = 0
     for start in starts:
-        for i in range(length):
-            # Write each row, and overwrite it if it is not selected: this is faster than an "if".
-            selected[n_selected] = row + i
-            n_selected += int(_random_bits(start + i * step, key) >> np.uint64(11) <= largest)
+        for first in range(0, length, _COMPARED_PIXELS):
+            n_pixels = min(length - first, _COMPARED_PIXELS)
+            state = np.uint64(key) + np.uint64(start + first * step) * _GOLDEN
+            # Many strips have no pixel to select. This loop is vectorized.
+            n_here = 0
+            for i in range(n_pixels):
+                number = _mix_bits(state) >> np.uint64(11)
+                state += difference
+                numbers[i] = number
+                n_here += int(number <= largest)
+            if n_here:
+                for i in range(n_pixels):
+                    # Write each row, and overwrite it if it is not selected: an "if" is slower.
+                    selected[n_selected] = row + first + i
+                    n_selected += int(numbers[i] <= largest)
         row += length
     return n_selected
 
