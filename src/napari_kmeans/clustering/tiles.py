@@ -202,7 +202,7 @@ def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]
     The columns have the dtype of `Tile.read`. The next iteration overwrites them.
     """
     n_features = points.shape[1]
-    n_blocks = max(1, _TILE_VALUES // n_features // WIDTH)
+    n_blocks = max(1, min(_TILE_VALUES // n_features, len(points) + WIDTH - 1) // WIDTH)
     columns = np.empty((n_blocks, n_features, WIDTH), exact_dtype(points.dtype))
     for start in range(0, len(points), n_blocks * WIDTH):
         rows = slice(start, min(start + n_blocks * WIDTH, len(points)))

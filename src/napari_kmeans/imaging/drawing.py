@@ -272,9 +272,9 @@ class _CandidatesLeaf:
         )
 
     def _collect(self, number: tuple[int, int], piece: Piece) -> _Candidates:
+        candidates = self._collect_piece(piece)
         # Without limits, all pixels of a piece are candidates: do not keep all candidates of
         # a batch, which may be a gigabyte.
-        candidates = self.merge([self._collect_piece(piece)])
         self._lower_limits(number, candidates)
         return candidates.select(
             (candidates.randoms <= self._limits[0]) | (candidates.ranks <= self._limits[1])
@@ -282,6 +282,8 @@ class _CandidatesLeaf:
 
     def merge(self, results: list[_Candidates]) -> _Candidates:
         """Return the candidates of all results that may still be drawn."""
+        if len(results) == 1:
+            return results[0]
         candidates = _Candidates.concatenate(results)
         if len(candidates.randoms) <= min(size for size in self.sizes if size):
             return candidates
@@ -309,8 +311,10 @@ class _CandidatesLeaf:
                 lowest = np.concatenate(
                     [self._lowest[which], numbers[numbers < self._limits[which]]]
                 )
-                # A limit that is a little too high costs less than finding it after each piece.
-                if size and len(lowest) > size + size // 8:
+                # A limit that is a little too high costs less than finding it after each piece. But
+                # without a limit, all pixels of the next piece are candidates.
+                slack = 0 if np.isinf(self._limits[which]) else size // 8
+                if size and len(lowest) > size + slack:
                     lowest = np.partition(lowest, size)[: size + 1]
                     self._limits[which] = float(lowest[size])
                 self._lowest[which] = lowest
@@ -365,8 +369,8 @@ class _CandidatesLeaf:
             # Read only the few pixels whose random numbers are low enough at any distance.
             few, indices = _select_few(block, shape, kept, key, limit)
             is_plain = points is values
-            values = np.take(values, few, axis=0)
-            points = values if is_plain else np.take(points, few, axis=0)
+            values = _take_rows(values, few)
+            points = values if is_plain else _take_rows(points, few)
         else:
             indices = indices_of(block, shape)
             indices = indices if kept is None else indices[kept]
@@ -470,7 +474,13 @@ def _select_few(
     if kept is not None:
         rows = rows[kept[rows]]
     indices = starts[rows // length] + rows % length * step
-    return rows if kept is None else np.cumsum(kept)[rows] - 1, indices
+    return rows if kept is None else np.searchsorted(np.flatnonzero(kept), rows), indices
+
+
+def _take_rows(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return ``values[rows]``, faster if the values are C-contiguous."""
+    # Of other arrays, `numpy.take` would copy all values first.
+    return np.take(values, rows, axis=0) if values.flags.c_contiguous else values[rows]
 
 
 def _count_pixels_of(block: Block) -> int:
