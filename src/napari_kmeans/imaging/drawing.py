@@ -202,7 +202,8 @@ class _Candidates(NamedTuple):
     def select(self, chosen: NDArray[Any]) -> _Candidates:
         """Return the candidates of some indices, or of a mask."""
         *columns, n_pixels = self
-        return _Candidates._make([*(column[chosen] for column in columns), n_pixels])
+        rows = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        return _Candidates._make([*(_take_rows(column, rows) for column in columns), n_pixels])
 
     def draw(self, n_uniform: int, n_far: int) -> Drawn:
         """Return the pixels that are drawn, with their weights."""
@@ -400,7 +401,7 @@ class _CandidatesLeaf:
                     array[:n_chosen] = array[still]
         chosen = chosen[:n_chosen]
         return _Candidates(
-            values[chosen],
+            _take_rows(values, chosen),
             randoms[:n_chosen].copy(),
             squares[:n_chosen].copy(),
             np.full(n_chosen, image),
@@ -478,7 +479,7 @@ def _select_few(
 
 
 def _take_rows(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Return ``values[rows]``, faster if the values are C-contiguous."""
+    """Return ``values[rows]`` for indices of rows, faster if the values are C-contiguous."""
     # Of other arrays, `numpy.take` would copy all values first.
     return np.take(values, rows, axis=0) if values.flags.c_contiguous else values[rows]
 
