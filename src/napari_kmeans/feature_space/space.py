@@ -77,7 +77,8 @@ class FeatureSpace:
     @property
     def is_pointwise(self) -> bool:
         """True if the point of a pixel depends only on the color of this pixel."""
-        return self.is_compared or not (np.any(self.blur) or self.position)
+        blurs = self.blur if isinstance(self.blur, tuple) else (self.blur,)
+        return self.is_compared or not (any(blurs) or self.position)
 
     @property
     def n_places(self) -> int:
