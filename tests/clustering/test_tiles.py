@@ -197,7 +197,12 @@ def test_sums_follow_labels_of_repeated_searches(n_features, n_clusters, offset,
         again = sum_by_label(points, expected, n_clusters)
         np.testing.assert_array_equal(sums.counts, again.counts)
         np.testing.assert_allclose(sums.totals, again.totals, rtol=1e-12, atol=1e-9)
-    assert (not np.isnan(sizes).any()) == (dtype == np.float32 and not tiled.is_far)
+    if dtype == np.float32 and not tiled.is_far:
+        # The bound of rounding errors depends on the largest point of each block.
+        largest = np.abs(columns).sum(axis=1).max(axis=1)
+        np.testing.assert_allclose(sizes, largest, rtol=1e-5)
+    else:
+        assert np.isnan(sizes).all()
 
 
 def test_labels_are_those_of_a_processor_without_wide_vectors(tmp_path):
