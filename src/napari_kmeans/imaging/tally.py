@@ -168,8 +168,11 @@ def write_labels(pixel_labels: Sequence[NDArray[Any] | None], piece: Piece, tall
     target = pixel_labels[image]
     assert target is not None
     assert tally.labels is not None
-    inside = slice(None) if piece.kept is None else piece.kept
-    target[block].reshape(-1)[inside] = tally.labels + 1
+    own = target[block].reshape(-1)
+    if piece.kept is None:
+        np.add(tally.labels, 1, out=own, casting="unsafe")
+    else:
+        own[piece.kept] = tally.labels + 1
     return replace(tally, labels=None)
 
 
