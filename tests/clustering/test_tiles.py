@@ -143,6 +143,25 @@ def test_sums_are_those_of_bincount(dtype, n_features, n_points):
     np.testing.assert_allclose(again.totals, np.transpose(totals), **exact)
 
 
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i2", "u2", "u4", "i8", "f2", "f4", "f8"])
+def test_sums_of_any_dtype_and_layout(dtype, n_features):
+    rng = np.random.default_rng(n_features)
+    for n_points in (1, 2, 3, 5, 131):
+        points = rng.normal(0, 50, (n_points, n_features)).astype(dtype)
+        centers = rng.normal(0, 50, (5, n_features))
+        expected, squares = search_in_float64(points, centers)
+        columns = points.T.astype(float)
+        totals = np.transpose([np.bincount(expected, column, minlength=5) for column in columns])
+        for layout in (points, np.asfortranarray(points), np.repeat(points, 2, axis=0)[::2]):
+            labels = np.empty(n_points, np.uint8)
+            sums, cost = label_and_sum(layout, TiledCenters(centers), labels)
+            np.testing.assert_array_equal(labels, expected)
+            np.testing.assert_array_equal(sums.counts, np.bincount(expected, minlength=5))
+            np.testing.assert_allclose(sums.totals, totals, rtol=1e-12, atol=1e-12)
+            assert cost == pytest.approx(squares.sum(), rel=1e-9)
+
+
 def test_sums_of_small_and_of_large_numbers_are_both_exact():
     points = np.array([[1], [1], [2**63], [2**64 - 2048]], np.uint64)
     centers = np.array([[1.0], [1.3e19]])

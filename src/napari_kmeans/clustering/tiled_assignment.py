@@ -121,6 +121,7 @@ def iterate_tiled(
     counts: NDArray[np.int64],
     moved: NDArray[np.float32],
     point_sizes: NDArray[np.float32],
+    size_bits: NDArray[np.int32],
     new_labels: NDArray[np.int32],
     marks: NDArray[np.uint8],
     mark_groups: NDArray[np.uint64],
@@ -144,7 +145,7 @@ def iterate_tiled(
         -1 before the first update.
     sums, totals, counts : (K, F), (K,) and (K,) arrays
         Weighted sum, total weight and number of the points of each cluster.
-    moved, point_sizes, new_labels, marks, mark_groups, changed
+    moved, point_sizes, size_bits, new_labels, marks, mark_groups, changed
         Working memory: see `make_scratch`.
     max_iter : int
         The largest number of iterations. With 0, the labels and sums are updated once. A kernel
@@ -209,6 +210,7 @@ def iterate_tiled(
                 counts,
                 moved,
                 point_sizes,
+                size_bits,
                 new_labels,
                 marks,
                 mark_groups,

@@ -11,9 +11,16 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba import types
 
 from napari_kmeans.clustering.vector_search import CENTERS_AT_ONCE, search_block
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
+from napari_kmeans.execution.compiling import (
+    compile_kernel,
+    inline_kernel,
+    inner_kernel,
+    written_kernel,
+)
 from napari_kmeans.execution.threads import map_slices
 
 if TYPE_CHECKING:
@@ -136,7 +143,7 @@ class Sums(NamedTuple):
 
 
 def label_and_sum(
-    points: NDArray[Any], tiled: TiledCenters, labels: NDArray[np.int32]
+    points: NDArray[Any], tiled: TiledCenters, labels: NDArray[Any]
 ) -> tuple[Sums, float]:
     """Write the labels of points, and return the sums and the cost, on the calling thread.
 
@@ -144,7 +151,7 @@ def label_and_sum(
     ----------
     points : (n, F) array
     tiled : TiledCenters
-    labels : (n,) int32 array
+    labels : (n,) integer array
         Receives the index of the nearest center of each point.
 
     Returns
@@ -153,15 +160,26 @@ def label_and_sum(
     cost : float
         The sum of the squared distances of the points from their nearest centers.
     """
-    tile, centers = Tile(tiled, points.dtype), tiled.centers
-    sums = Sums.zeros(*centers.shape)
-    scatter = 0.0
-    for rows in tile.split(slice(0, len(points))):
-        columns = tile.read(points[rows])
-        labels[rows] = tile.label()
-        scatter += sum_tile(columns, labels[rows], *sums)
+    if points.dtype.kind not in "iu" and points.dtype not in (np.float32, np.float64):
+        # numba knows no other floats.
+        points = points.astype(exact_dtype(points.dtype))
+    sums = Sums.zeros(*tiled.centers.shape)
+    scatter = label_rows(
+        points,
+        points.reshape(-1) if points.flags.c_contiguous else points[:0].reshape(-1),
+        np.zeros((1, points.shape[1], WIDTH), exact_dtype(points.dtype)),
+        tiled.origin,
+        tiled.centers,
+        tiled.factors,
+        tiled.squares,
+        tiled.errors,
+        tiled.numbers,
+        labels,
+        *sums,
+        *make_scratch(points.shape[1])[:-1],
+    )
     cost = cost_of_sums(
-        sums, scatter, centers, lambda: float(_measure(points, tiled, labels).sum())
+        sums, scatter, tiled.centers, lambda: float(_measure(points, tiled, labels).sum())
     )
     return sums, cost
 
@@ -514,10 +532,11 @@ def find_tile_labels(
 
 def make_scratch(n_features: int) -> tuple[NDArray[Any], ...]:
     """Return the working memory of `label_blocks`."""
-    marks = np.empty(WIDTH, np.uint8)
+    point_sizes, marks = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.uint8)
     return (
         np.empty((1, n_features, WIDTH), np.float32),
-        np.empty(WIDTH, np.float32),
+        point_sizes,
+        point_sizes.view(np.int32),
         np.empty(WIDTH, np.int32),
         marks,
         marks.view(np.uint64),
@@ -547,6 +566,7 @@ def label_blocks(
     counts: NDArray[np.int64],
     moved: NDArray[np.float32],
     point_sizes: NDArray[np.float32],
+    size_bits: NDArray[np.int32],
     new_labels: NDArray[np.int32],
     marks: NDArray[np.uint8],
     mark_groups: NDArray[np.uint64],
@@ -591,7 +611,7 @@ def label_blocks(
     sums, totals, counts : (K, F), (K,) and (K,) arrays
         Weighted sum, total weight and number of the points of each cluster. Empty if there are no
         sums. `totals` is None if `weights` is None.
-    moved, point_sizes, new_labels, marks, mark_groups, changed
+    moved, point_sizes, size_bits, new_labels, marks, mark_groups, changed
         Working memory: see `make_scratch`.
 
     Returns
@@ -613,7 +633,7 @@ def label_blocks(
                     moved[0, j, i] = exact[block, j, i] - origin[j]
         size = np.float32(np.nan) if is_moved else sizes[block]
         if np.isnan(size):
-            size = _find_size(searched, place, point_sizes)
+            size = _find_size(searched, place, point_sizes, size_bits)
             if not is_moved:
                 sizes[block] = size
         limit = errors[0] + size * (errors[1] + size * errors[2])
@@ -674,21 +694,178 @@ def label_blocks(
 
 @inner_kernel
 def _find_size(
-    columns: NDArray[np.float32], block: int, point_sizes: NDArray[np.float32]
+    columns: NDArray[np.float32],
+    block: int,
+    point_sizes: NDArray[np.float32],
+    size_bits: NDArray[np.int32],
 ) -> np.float32:
     """Return the largest sum of the absolute coordinates of a point of a block.
 
-    `point_sizes` (128,) is working memory.
+    `point_sizes` (128,) is working memory, and `size_bits` the same as integers.
     """
     for i in range(WIDTH):
         point_sizes[i] = 0
     for j in range(columns.shape[1]):
         for i in range(WIDTH):
             point_sizes[i] += abs(columns[block, j, i])
-    largest = np.float32(0)
+    # The bits of floats that are not negative have the order of the floats, and NaN is the
+    # largest. The compiler vectorizes the maximum of integers only.
+    largest = np.int32(0)
     for i in range(WIDTH):
-        largest = max(largest, point_sizes[i])
-    return largest
+        largest = max(largest, size_bits[i])
+    size_bits[0] = largest
+    return point_sizes[0]
+
+
+@written_kernel
+def _add_four(_typing: Any, sums: Any, _place: Any, values: Any, _first: Any) -> Any:
+    """Add four of some values, from an index on, to four of some sums, from a place on.
+
+    numba vectorizes loops, but neither statements that follow each other nor loops of four steps.
+    """
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def find_address(which: int) -> Any:
+            kind = signature.args[which]
+            data = context.make_array(kind)(context, builder, arguments[which]).data
+            four = ir.VectorType(context.get_data_type(kind.dtype), 4)
+            address = builder.gep(data, [arguments[which + 1]])
+            return builder.bitcast(address, four.as_pointer())
+
+        target, kind = find_address(0), signature.args[2].dtype
+        total, added = builder.load(target, align=8), builder.load(find_address(2), align=1)
+        if isinstance(kind, types.Integer):
+            convert = builder.sitofp if kind.signed else builder.uitofp
+            added = convert(added, total.type)
+        elif kind.bitwidth < 64:
+            added = builder.fpext(added, total.type)
+        builder.store(builder.fadd(total, added), target, align=8)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.uint64, values, types.uint64), write
+
+
+@partial(inner_kernel, fastmath={"contract", "reassoc"})
+def _sum_squares(columns: Any, n_features: int, n_points: int) -> Any:
+    """Return the sum of the squared coordinates of the points of the first block."""
+    total = 0.0
+    for j in range(n_features):
+        for i in range(n_points):
+            value = np.float64(columns[0, j, i])
+            total += value * value
+    return total
+
+
+@compile_kernel
+def label_rows(
+    points: NDArray[Any],
+    values: NDArray[Any],
+    exact: NDArray[Any],
+    origin: NDArray[np.float32],
+    centers: NDArray[np.float64],
+    factors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    numbers: NDArray[np.int32],
+    labels: NDArray[Any],
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    moved: NDArray[np.float32],
+    point_sizes: NDArray[np.float32],
+    size_bits: NDArray[np.int32],
+    new_labels: NDArray[np.int32],
+    marks: NDArray[np.uint8],
+    mark_groups: NDArray[np.uint64],
+) -> Any:
+    """Write the labels of points (n, F), and add up their numbers and coordinates by label.
+
+    This is `copy_columns`, `label_blocks` and `sum_tile` for one block of 128 points after
+    another, whose columns stay in the smallest cache. A call of `label_blocks` for each block
+    would take longer than its search.
+
+    Parameters
+    ----------
+    points : (n, F) array
+    values : (n F,) array or empty array
+        The same points if they are C-contiguous.
+    exact : (1, F, 128) array
+        Working memory for the columns of a block, which is 0 before the call.
+    origin, centers, factors, squares, errors, numbers
+        See `label_blocks`.
+    labels : (n,) integer array
+    counts, sums
+        See `sum_tile`.
+    moved, point_sizes, size_bits, new_labels, marks, mark_groups
+        Working memory: see `make_scratch`.
+
+    Returns
+    -------
+    float
+        The sum of the squared coordinates of all points.
+    """
+    n_points, n_features = points.shape
+    n_clusters, n_rows = centers.shape[0], (n_features + 3) // 4 * 4
+    # Adding to the same sum again has to wait until the last addition is done: add to four
+    # copies in turn.
+    copies, copied_counts = np.zeros(n_clusters * 4 * n_rows), np.zeros(n_clusters * 4, np.int64)
+    # Unsigned indices need no check for negative numbers.
+    three, four, step, row = np.uint64(3), np.uint64(4), np.uint64(n_features), np.uint64(n_rows)
+    scatter = 0.0
+    for start in range(0, n_points, WIDTH):
+        some, own = points[start : start + WIDTH], labels[start : start + WIDTH]
+        n = some.shape[0]
+        for j in range(n_features):
+            column = exact[0, j]
+            for i in range(n):
+                column[i] = some[i, j]
+            for i in range(WIDTH):
+                moved[0, j, i] = column[i] - origin[j]
+        size = _find_size(moved, 0, point_sizes, size_bits)
+        limit = errors[0] + size * (errors[1] + size * errors[2])
+        # Scores can overflow. False for NaN, too.
+        if not limit < errors[3]:
+            limit = np.float32(np.inf)
+        search_block(
+            moved,
+            0,
+            squares.shape[0],
+            factors,
+            squares,
+            numbers,
+            limit,
+            False,
+            new_labels,
+            0,
+            new_labels,
+            marks,
+        )
+        for group in range(mark_groups.shape[0]):
+            if mark_groups[group]:
+                for i in range(8 * group, 8 * group + 8):
+                    if marks[i] == 2:
+                        new_labels[i] = _search_one(exact, 0, i, centers, n_clusters)
+        for i in range(n):
+            own[i] = new_labels[i]
+        scatter += _sum_squares(exact, n_features, n)
+        for i in range(np.uint64(n)):
+            copied_counts[np.uint64(new_labels[i]) * four + (i & three)] += 1
+        # Four values may begin in a row and end three rows later.
+        n_whole = min(n, max(n_points - 3 - start, 0)) if len(values) else 0
+        for j in range(np.uint64(0), step, four):
+            first = np.uint64(start) * step + j
+            for i in range(np.uint64(n_whole)):
+                place = (np.uint64(new_labels[i]) * four + (i & three)) * row + j
+                _add_four(copies, place, values, first + i * step)
+        for j in range(step):
+            for i in range(np.uint64(n_whole), np.uint64(n)):
+                place = (np.uint64(new_labels[i]) * four + (i & three)) * row + j
+                copies[place] += np.float64(exact[0, j, i])
+    for k in range(n_clusters):
+        for c in range(4 * k, 4 * k + 4):
+            counts[k] += copied_counts[c]
+            for j in range(n_features):
+                sums[k, j] += copies[c * n_rows + j]
+    return scatter
 
 
 @compile_kernel

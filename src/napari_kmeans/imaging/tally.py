@@ -59,7 +59,7 @@ class Tally:
     cost : float
         The sum of the squared distances of all pixels from their centers, in the
         clustering space.
-    labels : (n,) int32 array or None
+    labels : (n,) integer array or None
         The cluster of each color that was summed, from 0 on, if known.
     whole : WholeCells or None
         The cells of the histogram whose colors all have one cluster. `labels` are then those of
@@ -74,7 +74,7 @@ class Tally:
     counts: NDArray[np.int64]
     sums: Floats
     cost: float
-    labels: NDArray[np.int32] | None = None
+    labels: NDArray[Any] | None = None
     whole: WholeCells | None = None
     pixel_labels: list[NDArray[Any] | None] | None = None
     placed: list[tuple[int, Block, NDArray[Any]]] = field(default_factory=list)
@@ -233,7 +233,7 @@ class Nearest:
             labels, distances = assign_to_centers(points, self.centers, self.splits)
             cost, sums = float(distances.sum()), sum_by_label(values, labels, n_clusters)
         else:
-            labels = np.empty(len(points), np.int32)
+            labels = np.empty(len(points), label_dtype(n_clusters))
             sums, cost = label_and_sum(points, self._tiled, labels)
             if values is not points:
                 sums = sum_by_label(values, labels, n_clusters)
