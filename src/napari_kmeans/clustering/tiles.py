@@ -714,7 +714,8 @@ def _find_size(
     for i in range(WIDTH):
         largest = max(largest, size_bits[i])
     size_bits[0] = largest
-    return point_sizes[0]
+    size: np.float32 = point_sizes[0]
+    return size
 
 
 @written_kernel
@@ -734,8 +735,8 @@ def _add_four(_typing: Any, sums: Any, _place: Any, values: Any, _first: Any) ->
 
         target, kind = find_address(0), signature.args[2].dtype
         total, added = builder.load(target, align=8), builder.load(find_address(2), align=1)
-        if isinstance(kind, types.Integer):
-            convert = builder.sitofp if kind.signed else builder.uitofp
+        if kind in types.integer_domain:
+            convert = builder.sitofp if kind in types.signed_domain else builder.uitofp
             added = convert(added, total.type)
         elif kind.bitwidth < 64:
             added = builder.fpext(added, total.type)
