@@ -221,3 +221,12 @@ def test_more_colors_than_are_fitted_have_exact_labels_counts_and_cost(n_cluster
     )
     np.testing.assert_array_equal(lazy.labels.compute(), seg.labels)
     np.testing.assert_array_equal(lazy.recolored.compute(), seg.recolored)
+
+
+def test_integers_that_float64_cannot_hold_have_the_cost_of_their_rounded_values():
+    image = np.random.default_rng(0).integers(2**60, 2**60 + 100, (30, 30, 3), dtype="u8")
+    assert len(np.unique(image.astype(float))) == 1
+    with pytest.warns(UserWarning, match="no more distinct colors in float64"):
+        seg = segment(image, 5, rgb=True, random_state=0, coreset_size=300)
+    assert seg.model.inertia_ == 0
+    assert seg.distortion == 1

@@ -310,9 +310,14 @@ class CountedColors(Summary):
     def channels(self) -> GroupedPoints:
         """The distinct colors in channel units, grouped by the cells of the histogram."""
         histogram = self.histogram
-        return GroupedPoints(
-            histogram.points, histogram.weights, histogram.starts, histogram.cells.moments
-        )
+        # Moments of values that float64 cannot hold would not be those of the rounded points.
+        moments = histogram.cells.moments if histogram.codec.is_exact else None
+        return GroupedPoints(histogram.points, histogram.weights, histogram.starts, moments)
+
+    @property
+    def _takes_cells(self) -> bool:
+        """True if the cells of the histogram have the moments of the points in the space."""
+        return self.space.is_plain and self.histogram.codec.is_exact
 
     @cached_property
     def cells(self) -> Coreset:
@@ -360,8 +365,8 @@ class CountedColors(Summary):
         # The spread of colors within cells: the second moment of all colors, minus the
         # second moment of the cells, both about the same point.
         cells = self.levels[-1]
-        data = self.histogram.cells if self.space.is_plain else self.colors
-        if self.space.is_plain and len(cells.points) == len(data.means):
+        data = self.histogram.cells if self._takes_cells else self.colors
+        if self._takes_cells and len(cells.points) == len(data.means):
             # The cells of the coreset are those of the histogram.
             return float(data.scatters.sum())
         # BLAS would start threads of its own, which wait for more work for a tenth of a second and
@@ -399,7 +404,7 @@ class CountedColors(Summary):
         histogram = self.histogram
         if self.levels[-1] is vars(self).get("colors") and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
-        elif self.space.is_plain:
+        elif self._takes_cells:
             return self._tally_cells(fit.centers)
         else:
             labels, _, _, _, cost = label_once(self.colors, fit.centers)

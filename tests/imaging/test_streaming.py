@@ -36,3 +36,13 @@ def test_moments_far_from_zero_are_precise():
     scatters = find_moments([image], PLAIN).scatters
     expected = points.reshape(-1, 2).astype(np.longdouble).var(axis=0) * 60_000
     np.testing.assert_allclose(scatters, expected.astype(np.float64), rtol=1e-9)
+
+
+def test_moments_of_small_differences_far_from_zero_are_those_of_long_doubles():
+    steps = np.random.default_rng(1).integers(0, 20, (70, 90, 1))
+    points = 1e9 + 0.1 * steps
+    (image,) = open_images(points, rgb=False, channel_axis=-1)
+    moments = find_moments([image], PLAIN)
+    exact = points.astype(np.longdouble) - np.longdouble(1e9)
+    np.testing.assert_allclose(moments.scatters, float(exact.var() * exact.size), rtol=1e-12)
+    assert moments.means[0] - 1e9 == pytest.approx(float(exact.mean()), abs=2e-7)

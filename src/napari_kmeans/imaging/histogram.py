@@ -194,6 +194,11 @@ class Codec:
         """The channel values of code 0, as the kernels take them."""
         return tuple(0 if self.is_bytes else float(value) for value in self.minimum)
 
+    @property
+    def is_exact(self) -> bool:
+        """True if float64 holds all channel values exactly."""
+        return all(abs(int(value)) <= 2**53 - self.size for value in self.minimum)
+
     def describe_cells(self, histogram: Histogram) -> GroupMoments:
         """Return the moments of the colors in each cell of a histogram, in channel units."""
         starts = histogram.starts

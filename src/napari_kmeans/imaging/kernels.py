@@ -708,6 +708,7 @@ def add_changes(
 @compile_kernel
 def describe_rows(
     rows: NDArray[Any],
+    origin: NDArray[np.float64],
     n_per_part: int,
     means: NDArray[np.float64],
     scatters: NDArray[np.float64],
@@ -720,6 +721,9 @@ def describe_rows(
     ----------
     rows : (n, M) array
         Finite numbers.
+    origin : (M,) array
+        A number of each column, from which the mean is measured: differences of numbers that are
+        near each other are exact.
     n_per_part : int
         The rows of each part. The last part may have less.
     means, scatters, low, high : (P, M) arrays
@@ -735,12 +739,12 @@ def describe_rows(
         for i in range(first, stop):
             for j in range(rows.shape[1]):
                 value = np.float64(rows[i, j])
-                means[part, j] += value
+                means[part, j] += value - origin[j]
                 low[part, j] = min(low[part, j], value)
                 high[part, j] = max(high[part, j], value)
         for j in range(rows.shape[1]):
             means[part, j] /= stop - first
         for i in range(first, stop):
             for j in range(rows.shape[1]):
-                distance = np.float64(rows[i, j]) - means[part, j]
+                distance = np.float64(rows[i, j]) - origin[j] - means[part, j]
                 scatters[part, j] += distance * distance

@@ -81,14 +81,21 @@ def _moments_of_points(points: NDArray[Any]) -> Moments:
     n_per_row = max(1, _ROW_VALUES // n_features)
     n_in_rows = len(points) // n_per_row * n_per_row
     some = points[:n_in_rows].reshape(-1, n_per_row * n_features), points[n_in_rows:]
-    return _merge_moments([_moments_of_rows(rows, n_features) for rows in some])
+    middle = points[len(points) // 2 : len(points) // 2 + 1]
+    origin = middle.sum(axis=0, dtype=np.float64)  # 0 if there are no points
+    moments = _merge_moments([_moments_of_rows(rows, origin) for rows in some])
+    return moments._replace(means=origin + moments.means)
 
 
-def _moments_of_rows(rows: NDArray[Any], n_features: int) -> Moments:
-    """Return the moments of rows, (n, F) or, with several points in a row, (n, m * F)."""
+def _moments_of_rows(rows: NDArray[Any], origin: Floats) -> Moments:
+    """Return the moments of rows, (n, F) or, with several points in a row, (n, m * F).
+
+    The means are differences from the origin (F,).
+    """
+    n_features = len(origin)
     starts, n_per_row = np.arange(0, len(rows), _ROWS_AT_ONCE), rows.shape[1] // n_features
     parts = np.empty((4, len(starts), rows.shape[1]))
-    describe_rows(rows, _ROWS_AT_ONCE, *parts)
+    describe_rows(rows, np.tile(origin, n_per_row), _ROWS_AT_ONCE, *parts)
     counts = np.repeat(np.minimum(_ROWS_AT_ONCE, len(rows) - starts), n_per_row)
     return _merge_parts(counts, *parts.reshape(4, -1, n_features))
 
