@@ -41,15 +41,15 @@ def energy(smoother, points, labels):
     return total
 
 
-def make(shape, n_classes=4, noise=40, seed=0, **settings):
+def make(shape, n_classes=4, noise=40, seed=0, n_channels=3, **settings):
     """Return a smoother, noisy points of smooth regions, the nearest labels and the truth."""
     rng = np.random.default_rng(seed)
     fields = [
         gaussian_filter(rng.normal(size=shape), min(4, min(shape) / 2)) for _ in range(n_classes)
     ]
     truth = np.argmax(fields, axis=0)
-    centers = rng.uniform(60, 195, (n_classes, 3))
-    points = centers[truth] + rng.normal(0, noise, (*shape, 3))
+    centers = rng.uniform(60, 195, (n_classes, n_channels))
+    points = centers[truth] + rng.normal(0, noise, (*shape, n_channels))
     arguments = {"smoothing": 1.0, "spacing": (1.0,) * len(shape), **settings}
     smoother = Smoother(centers, np.arange(n_classes), float(noise) ** 2, **arguments)
     nearest = ((points[..., None, :] - centers) ** 2).sum(axis=-1).argmin(axis=-1) + 1
@@ -126,6 +126,16 @@ def test_labels_are_those_of_a_slow_search(shape, kind, n_classes, dtype, monkey
     smoothed = smoother.smooth(points, nearest)
     np.testing.assert_array_equal(smoothed, smooth_slowly(smoother, points, nearest))
     assert (smoothed != nearest).any() or smoother.classes.max() == 0
+
+
+@pytest.mark.parametrize(("n_channels", "n_classes"), [(64, 3), (20, 17), (3, 33)])
+def test_many_channels_and_classes_have_the_labels_of_a_slow_search(n_channels, n_classes):
+    # The noise of 64 channels together is eight times that of one.
+    noise = 50 * np.sqrt(n_channels)
+    smoother, points, nearest, _ = make((23, 19), n_classes, noise, n_channels=n_channels)
+    smoothed = smoother.smooth(points, nearest)
+    np.testing.assert_array_equal(smoothed, smooth_slowly(smoother, points, nearest))
+    assert (smoothed != nearest).any()
 
 
 @pytest.mark.parametrize("shape", [(14, 15), (4, 7, 8), (60,), (3, 12, 10)])
