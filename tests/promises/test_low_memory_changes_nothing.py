@@ -19,7 +19,7 @@ from napari_kmeans import segment, summarize
 
 rng = np.random.default_rng(0)
 tile = rng.integers(0, 250, (500, 500, 3)).astype(np.uint8)
-image = np.tile(tile, (8, 12, 1))
+image = np.tile(tile, (8, 16, 1))
 image = {"counted": image, "sampled": image[:2000] / np.float32(250)}[sys.argv[1]]
 
 def paint(progress=None):
@@ -37,8 +37,9 @@ before, n_threads = image.copy(), threading.active_count()
 for work in (paint, apply):
     lines = Path("/proc/self/status").read_text().splitlines()
     in_use = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize"))
-    # Leave enough memory for threads and tables, but not for another image.
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + image.nbytes, -1))
+    # Leave enough memory for threads and tables, but not for another image. Smaller arrays may
+    # take memory that is in use already, so that a whole image would leave enough.
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 3 * image.nbytes // 4, -1))
     reports = []
     try:
         work(lambda done, total: reports.append(done / total))
