@@ -9,12 +9,13 @@ import numpy as np
 from napari_kmeans.clustering.kernels import find_nearby, move_centers
 from napari_kmeans.clustering.tiles import (
     WIDTH,
+    Scratch,
     label_blocks,
     make_factors,
-    make_scratch,
     measure_tile,
     prepare_centers,
 )
+from napari_kmeans.clustering.vector_search import CENTERS_AT_ONCE
 from napari_kmeans.execution.compiling import compile_kernel
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TiledAssignment:
         self.counts = np.zeros(n_clusters, np.int64)
         self._labels = np.full(len(data.tiles.columns) * WIDTH, -1, np.int32)
         self._prepared = make_factors(n_clusters, n_features)
-        self._scratch = make_scratch(n_features)
+        self._scratch = Scratch.of(n_features)
 
     def update(self) -> int:
         """Find the nearest center of each point, and return the number of changed labels."""
@@ -84,7 +85,7 @@ class TiledAssignment:
             self.sums,
             self.totals,
             self.counts,
-            *self._scratch,
+            self._scratch,
         )
 
     def move(self, sums: Floats, totals: Floats) -> float:
@@ -119,13 +120,7 @@ def iterate_tiled(
     sums: NDArray[np.float64],
     totals: NDArray[np.float64],
     counts: NDArray[np.int64],
-    moved: NDArray[np.float32],
-    point_sizes: NDArray[np.float32],
-    size_bits: NDArray[np.int32],
-    new_labels: NDArray[np.int32],
-    marks: NDArray[np.uint8],
-    mark_groups: NDArray[np.uint64],
-    changed: NDArray[np.int64],
+    scratch: Scratch,
     max_iter: int,
     threshold: float,
 ) -> Any:
@@ -145,8 +140,7 @@ def iterate_tiled(
         -1 before the first update.
     sums, totals, counts : (K, F), (K,) and (K,) arrays
         Weighted sum, total weight and number of the points of each cluster.
-    moved, point_sizes, size_bits, new_labels, marks, mark_groups, changed
-        Working memory: see `make_scratch`.
+    scratch : Scratch
     max_iter : int
         The largest number of iterations. With 0, the labels and sums are updated once. A kernel
         of its own for this would compile `label_blocks` again.
@@ -187,7 +181,7 @@ def iterate_tiled(
                     some_factors[c, j] = factors[k, j]
                     some_centers[c, j] = centers[k, j]
             # Centers that fill up to a multiple of 4 are infinitely far.
-            for c in range(n, (n + 3) // 4 * 4):
+            for c in range(n, min(n + CENTERS_AT_ONCE - 1, squares.shape[0])):
                 some_squares[c] = np.inf
             n_changed += label_blocks(
                 columns,
@@ -208,13 +202,7 @@ def iterate_tiled(
                 sums,
                 totals,
                 counts,
-                moved,
-                point_sizes,
-                size_bits,
-                new_labels,
-                marks,
-                mark_groups,
-                changed,
+                scratch,
             )
         if max_iter == 0:
             return n_changed, False

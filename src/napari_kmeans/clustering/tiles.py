@@ -176,7 +176,7 @@ def label_and_sum(
         tiled.numbers,
         labels,
         *sums,
-        *make_scratch(points.shape[1])[:-1],
+        Scratch.of(points.shape[1]),
     )
     cost = cost_of_sums(
         sums, scatter, tiled.centers, lambda: float(_measure(points, tiled, labels).sum())
@@ -289,6 +289,50 @@ def make_factors(
 def exact_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
     """Return float32 if it represents a dtype exactly, float64 otherwise."""
     return np.float32 if np.can_cast(dtype, np.float32) else np.float64
+
+
+class Scratch(NamedTuple):
+    """The working memory of a search in blocks of 128 points.
+
+    Attributes
+    ----------
+    moved : (1, F, 128) float32 array
+        The coordinates of the points of a block from the origin.
+    point_sizes : (128,) float32 array
+        The sum of the absolute coordinates of each point.
+    size_bits : (128,) int32 array
+        The bits of `point_sizes`.
+    labels : (128,) int32 array
+        The labels that are found.
+    marks : (128,) uint8 array
+        See `search_block`.
+    mark_groups : (16,) uint64 array
+        The marks of eight points as one number.
+    changed : (128,) int64 array
+        The points whose label has changed.
+    """
+
+    moved: NDArray[np.float32]
+    point_sizes: NDArray[np.float32]
+    size_bits: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    marks: NDArray[np.uint8]
+    mark_groups: NDArray[np.uint64]
+    changed: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, n_features: int) -> Scratch:
+        """Return the working memory for points with a number of features."""
+        point_sizes, marks = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.uint8)
+        return cls(
+            np.empty((1, n_features, WIDTH), np.float32),
+            point_sizes,
+            point_sizes.view(np.int32),
+            np.empty(WIDTH, np.int32),
+            marks,
+            marks.view(np.uint64),
+            np.empty(WIDTH, np.int64),
+        )
 
 
 class TiledCenters:
@@ -442,7 +486,7 @@ def prepare_centers(
     """Write the parameters of `label_blocks` that depend on the centers (K, F).
 
     `middle` (F,) is any point, and `is_origin` whether the columns are the coordinates from it.
-    Entries of centers and of features that fill up do not change. Numbers that are too large for
+    Entries of centers that fill up do not change. Numbers that are too large for
     float32 become infinite.
     """
     largest = largest_constant = largest_square = 0.0
@@ -526,21 +570,7 @@ def find_tile_labels(
         totals,
         None,
         counts,
-        *make_scratch(exact.shape[1]),
-    )
-
-
-def make_scratch(n_features: int) -> tuple[NDArray[Any], ...]:
-    """Return the working memory of `label_blocks`."""
-    point_sizes, marks = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.uint8)
-    return (
-        np.empty((1, n_features, WIDTH), np.float32),
-        point_sizes,
-        point_sizes.view(np.int32),
-        np.empty(WIDTH, np.int32),
-        marks,
-        marks.view(np.uint64),
-        np.empty(WIDTH, np.int64),
+        Scratch.of(exact.shape[1]),
     )
 
 
@@ -564,13 +594,7 @@ def label_blocks(
     sums: NDArray[np.float64],
     totals: NDArray[np.float64] | None,
     counts: NDArray[np.int64],
-    moved: NDArray[np.float32],
-    point_sizes: NDArray[np.float32],
-    size_bits: NDArray[np.int32],
-    new_labels: NDArray[np.int32],
-    marks: NDArray[np.uint8],
-    mark_groups: NDArray[np.uint64],
-    changed: NDArray[np.int64],
+    scratch: Scratch,
 ) -> Any:
     """Find the labels of the points of some blocks, and move points to the sums of their labels.
 
@@ -611,8 +635,7 @@ def label_blocks(
     sums, totals, counts : (K, F), (K,) and (K,) arrays
         Weighted sum, total weight and number of the points of each cluster. Empty if there are no
         sums. `totals` is None if `weights` is None.
-    moved, point_sizes, size_bits, new_labels, marks, mark_groups, changed
-        Working memory: see `make_scratch`.
+    scratch : Scratch
 
     Returns
     -------
@@ -621,6 +644,9 @@ def label_blocks(
     """
     # Centers that fill up to a multiple of 4 are infinitely far.
     n_filled = (n_centers + CENTERS_AT_ONCE - 1) // CENTERS_AT_ONCE * CENTERS_AT_ONCE
+    moved, point_sizes, size_bits = scratch.moved, scratch.point_sizes, scratch.size_bits
+    new_labels, marks, mark_groups = scratch.labels, scratch.marks, scratch.mark_groups
+    changed = scratch.changed
     has_sums, is_moved = counts.shape[0] > 0, columns.shape[0] == 0
     searched = moved if is_moved else columns
     n_all_changed = 0
@@ -771,12 +797,7 @@ def label_rows(
     labels: NDArray[Any],
     counts: NDArray[np.int64],
     sums: NDArray[np.float64],
-    moved: NDArray[np.float32],
-    point_sizes: NDArray[np.float32],
-    size_bits: NDArray[np.int32],
-    new_labels: NDArray[np.int32],
-    marks: NDArray[np.uint8],
-    mark_groups: NDArray[np.uint64],
+    scratch: Scratch,
 ) -> Any:
     """Write the labels of points (n, F), and add up their numbers and coordinates by label.
 
@@ -796,14 +817,15 @@ def label_rows(
     labels : (n,) integer array
     counts, sums
         See `sum_tile`.
-    moved, point_sizes, size_bits, new_labels, marks, mark_groups
-        Working memory: see `make_scratch`.
+    scratch : Scratch
 
     Returns
     -------
     float
         The sum of the squared coordinates of all points.
     """
+    moved, point_sizes, size_bits = scratch.moved, scratch.point_sizes, scratch.size_bits
+    new_labels, marks, mark_groups = scratch.labels, scratch.marks, scratch.mark_groups
     n_points, n_features = points.shape
     n_clusters, n_rows = centers.shape[0], (n_features + 3) // 4 * 4
     # Adding to the same sum again has to wait until the last addition is done: add to four

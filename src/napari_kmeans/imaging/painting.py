@@ -123,12 +123,9 @@ class Painter:
     def label(self, piece: Piece, labels: NDArray[Any]) -> None:
         """Write the labels of the pixels of a piece in the space to `labels`; 0 if left out.
 
-        `labels` has the shape of the pixels and the dtype of the painter.
+        `labels` is C-contiguous, and has the shape of the pixels and the dtype of the painter.
         """
-        target = (
-            labels.reshape(-1) if labels.flags.c_contiguous else np.empty(labels.size, labels.dtype)
-        )
-        kept = piece.kept
+        target, kept = labels.reshape(-1), piece.kept
         if self.codec is not None and self.table is not None:
             self.codec.look_up(piece.values, self.table, target)
             if kept is not None:
@@ -139,8 +136,6 @@ class Painter:
         else:
             target[:] = 0
             target[kept] = self.label_points(piece.coordinates)
-        if not labels.flags.c_contiguous:
-            labels[...] = target.reshape(labels.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +164,8 @@ class RelabelPainter(Painter):
 
     def label_block(self, pixels: Pixels, block: Block, labels: NDArray[Any]) -> None:
         """Write the labels of the pixels of a block to an array of the shape of the block."""
-        labels[...] = _look_up(self.new_labels, self.known_labels[block])
+        known = np.ravel(self.known_labels[block])
+        kernels.look_up_labels(known, self.new_labels, labels.reshape(-1))
 
 
 def _look_up(table: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
