@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_kmeans.clustering.kernels import search_above
 from napari_kmeans.clustering.lloyd import lloyd
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
 from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ cluster. Most swaps increase it by more, and are given up before their iteration
 of the time of a swap. With 0.1, half as many swaps have iterations, and the cost is 0.2 % higher
 at K = 256."""
 
-_BALL_SIZE = 32
+_BALL_SIZE = 16
 """Consecutive points that are compared with the same centers. They are near each other, because
-they are cells in the order of their division."""
+they are cells in the order of their division. With 32 points, a search takes as long with up to 32
+clusters, and a tenth longer with 256."""
 
 _CALL_WORK = 2**20
 """Distances in one compiled call of swaps, which cannot be canceled: a few milliseconds."""
@@ -115,9 +116,8 @@ def improve(
     centers = fit.centers.copy()
     n_swaps = _count_swaps(n_points, data.points.shape[1], n_clusters)
     draws = rng.random(n_swaps)
-    try_swaps(columns, data.weights, centers, draws, _TOLERATED, _GAIN, step)
+    labels = try_swaps(columns, data.weights, centers, draws, _TOLERATED, _GAIN, step)
     max_rounds = min(_MAX_ROUNDS, 1 + _MOVE_WORK // (n_points * n_clusters))
-    labels = find_two_nearest(columns, data.weights, centers).labels[0]
     _move_points(columns, data.weights, centers, labels, max_rounds, _GAIN)
     better = lloyd(data, centers, max_iter=max_iter, tol=tol, step=step)
     return better if better.inertia < fit.inertia else fit
@@ -167,8 +167,9 @@ class ClusterSums(NamedTuple):
 class Iterations:
     """Iterations of Lloyd's algorithm for points (F, n) with weights (n,), and K centers.
 
-    After a swap, only few centers move: they are compared with all points, and all centers with
-    the points whose own two nearest centers moved.
+    After a swap, only few centers move. They are compared with all points, and all centers with
+    the balls of points of which one has lost one of its two nearest centers. A ball is a number of
+    points that follow each other, and are near each other.
 
     Attributes
     ----------
@@ -179,29 +180,21 @@ class Iterations:
     def __init__(self, columns: Floats, weights: Floats, n_clusters: int) -> None:
         n_features, n_points = columns.shape
         self.gains = np.zeros(n_clusters)
-        # Consecutive points that are near each other form a ball. A row contains its mean and its
-        # radius.
         n_balls = -(-n_points // _BALL_SIZE)
-        balls, packed_balls = np.empty((2, n_balls, n_features + 1))
-        packed = np.empty((n_features, n_points))
         # The kernel works in these arrays: numba would compile each way to make an array.
         self._arguments = (
             columns,
             weights,
-            balls,
             self.gains,
-            np.empty(n_clusters, np.int64),
+            np.empty((n_balls, n_features + 1)),
             np.zeros(n_clusters, np.bool_),
+            np.empty(n_clusters, np.int64),
             np.arange(n_clusters),
-            np.empty(n_points, np.int32),
-            np.empty(n_points, np.int64),
-            packed,
-            packed_balls,
-            *TwoNearest.unknown(n_points),
+            *np.empty((2, n_features, n_clusters)),
+            np.empty(n_clusters),
             np.zeros((n_features + 1, _BALL_SIZE)),
             np.zeros((2, _BALL_SIZE), np.int64),
             np.zeros((2, _BALL_SIZE)),
-            np.empty(n_clusters),
         )
         self._is_new = True
 
@@ -225,14 +218,6 @@ class Iterations:
         return result
 
 
-def find_two_nearest(columns: Floats, weights: Floats, centers: Floats) -> TwoNearest:
-    """Return the two nearest centers (K, F), K ≥ 2, of points (F, n)."""
-    nearest = TwoNearest.unknown(columns.shape[1])
-    iterations = Iterations(columns, weights, len(centers))
-    iterations.iterate(centers, nearest, ClusterSums.zeros(*centers.shape), 0.0)
-    return nearest
-
-
 def try_swaps(
     columns: Floats,
     weights: Floats,
@@ -241,8 +226,8 @@ def try_swaps(
     tolerated: float,
     gain: float,
     step: Step = ignore,
-) -> None:
-    """Try one swap for each draw, and change `centers` (K, F) in place.
+) -> NDArray[np.int32]:
+    """Try one swap for each draw, change `centers` (K, F) in place, and return the labels (n,).
 
     `columns` (F, n) are the coordinates of the points, and `draws` are uniform random numbers
     from [0, 1). Costs are compared after all centers have moved to the means of their points.
@@ -293,6 +278,8 @@ def try_swaps(
             centers[:] = trial
             sums, new_sums = new_sums, sums
             nearest, new_nearest = new_nearest, nearest
+    labels: NDArray[np.int32] = nearest.labels[0]
+    return labels
 
 
 # The kernels below loop over single numbers: array expressions take seconds to compile. Functions
@@ -406,21 +393,17 @@ def _find_swap(
 def _iterate(
     columns: NDArray[Any],
     weights: NDArray[Any],
-    balls: NDArray[Any],
     gains: NDArray[Any],
-    moved: NDArray[Any],
+    balls: NDArray[Any],
     has_moved: NDArray[Any],
+    moved: NDArray[Any],
     all_clusters: NDArray[Any],
-    before: NDArray[Any],
-    rows: NDArray[Any],
-    packed: NDArray[Any],
-    packed_balls: NDArray[Any],
-    packed_labels: NDArray[Any],
-    packed_squares: NDArray[Any],
-    scratch: NDArray[Any],
-    nearest_labels: NDArray[Any],
-    nearest_squares: NDArray[Any],
+    center_columns: NDArray[Any],
+    moved_columns: NDArray[Any],
     reaches: NDArray[Any],
+    own: NDArray[Any],
+    own_labels: NDArray[Any],
+    own_squares: NDArray[Any],
     centers: NDArray[Any],
     labels: NDArray[Any],
     squares: NDArray[Any],
@@ -434,170 +417,122 @@ def _iterate(
     """Move centers, and update the two nearest centers and the sums: see `Iterations`."""
     n_features, n_points = columns.shape
     n_clusters = centers.shape[0]
+    # With a number that is known before, the compiler would unroll the loops over a ball, and not
+    # use vector instructions.
+    distances, size = own[n_features], own.shape[1]
     cost = gained = 0.0
     for iteration in range(n_iterations):
-        n_moved = n_rows = np.int64(0)
+        is_first = is_new and iteration == 0
+        n_moved = 0
         for k in range(n_clusters):
-            has_moved[k] = gains[k] > min_gain
+            has_moved[k] = gains[k] > min_gain and not is_first
             if has_moved[k]:
                 moved[n_moved] = k
                 n_moved += 1
                 for j in range(n_features):
                     centers[k, j] = sums[k, j] / totals[k]
-        for i in range(n_points):
-            before[i] = labels[0, i]
-            b = labels[1, i]
-            if b < 0 or has_moved[before[i]] or has_moved[b]:
-                rows[n_rows] = i
-                for j in range(n_features):
-                    packed[j, n_rows] = columns[j, i]
-                packed_squares[0, n_rows] = packed_squares[1, n_rows] = np.inf
-                n_rows += 1
-        # Compare all points with the moved centers, then the packed points with all centers. A
-        # literal True would be a type of its own, for which numba compiles a function again.
-        has_changed = n_rows >= 0
-        _compare_centers(
-            columns,
-            balls,
-            n_points,
-            centers,
-            moved,
-            n_moved,
-            labels,
-            squares,
-            is_new and iteration == 0,
-            scratch,
-            nearest_labels,
-            nearest_squares,
-            reaches,
-        )
-        _compare_centers(
-            packed,
-            packed_balls,
-            n_rows,
-            centers,
-            all_clusters,
-            n_clusters,
-            packed_labels,
-            packed_squares,
-            has_changed,
-            scratch,
-            nearest_labels,
-            nearest_squares,
-            reaches,
-        )
-        # The results of the packed points replace those of all points.
-        for row in range(n_rows):
-            i = rows[row]
-            for rank in range(2):
-                labels[rank, i] = packed_labels[rank, row]
-                squares[rank, i] = packed_squares[rank, row]
+        for j in range(n_features):
+            for k in range(n_clusters):
+                center_columns[j, k] = centers[k, j]
+            for c in range(n_moved):
+                moved_columns[j, c] = centers[moved[c], j]
         cost = 0.0
-        for i in range(n_points):
-            cost += weights[i] * squares[0, i]
-            old, label = before[i], labels[0, i]
-            if label != old:
-                _move_to_cluster(columns, weights, i, old, label, sums, totals, counts)
+        for start in range(0, n_points, size):
+            n, ball = min(size, n_points - start), start // size
+            if is_first:
+                _measure_ball(columns, start, n, distances, balls, ball)
+            # All centers are compared if one of the two nearest centers of a point has moved.
+            is_searched, limit = False, 0.0
+            for i in range(start, start + n):
+                a, b = labels[0, i], labels[1, i]
+                is_searched |= (b < 0) | has_moved[a] | has_moved[b]
+                limit = squares[1, i] if squares[1, i] > limit else limit
+            compared = all_clusters if is_searched else moved
+            compared_columns = center_columns if is_searched else moved_columns
+            n_compared = n_clusters if is_searched else n_moved
+            for c in range(n_compared):
+                reaches[c] = 0.0
+            for j in range(n_features):
+                column, mean = compared_columns[j], balls[ball, j]
+                for c in range(n_compared):
+                    reaches[c] += (column[c] - mean) * (column[c] - mean)
+            # Centers that are farther than this are not among the two nearest of any point.
+            radius, limit = balls[ball, n_features], np.sqrt(limit)
+            if is_searched:
+                # Two centers are always as near as the farther one of any two.
+                limit = np.inf
+                for i in range(start, start + n):
+                    a, b = labels[0, i], labels[1, i]
+                    if b >= 0:
+                        farther = reaches[a] if reaches[a] > reaches[b] else reaches[b]
+                        limit = farther if farther < limit else limit
+                limit = np.sqrt(limit) + radius
+            limit = (limit * (1 + 1e-9) + radius) ** 2
+            is_near = is_searched
+            for c in range(n_compared):
+                is_near |= reaches[c] <= limit
+            if is_near:
+                for j in range(n_features):
+                    for i in range(n):
+                        own[j, i] = columns[j, start + i]
+                for rank in range(2):
+                    for i in range(n):
+                        own_squares[rank, i] = np.inf if is_searched else squares[rank, start + i]
+                        own_labels[rank, i] = labels[rank, start + i]
+                for c in range(n_compared):
+                    if reaches[c] > limit:
+                        continue
+                    k = compared[c]
+                    column, center = own[0], centers[k, 0]
+                    for i in range(size):
+                        distances[i] = (column[i] - center) * (column[i] - center)
+                    for j in range(1, n_features):
+                        column, center = own[j], centers[k, j]
+                        for i in range(size):
+                            distances[i] += (column[i] - center) * (column[i] - center)
+                    # Select values instead of branching: so the compiler can vectorize the loop.
+                    for i in range(size):
+                        square = distances[i]
+                        first, second = own_squares[0, i], own_squares[1, i]
+                        a, b = own_labels[0, i], own_labels[1, i]
+                        is_lower, is_second = square < first, square < second
+                        own_squares[1, i] = first if is_lower else (square if is_second else second)
+                        own_labels[1, i] = a if is_lower else (k if is_second else b)
+                        own_squares[0, i] = square if is_lower else first
+                        own_labels[0, i] = k if is_lower else a
+                for i in range(n):
+                    old, label = labels[0, start + i], own_labels[0, i]
+                    if label != old:
+                        _move_to_cluster(
+                            columns, weights, start + i, old, label, sums, totals, counts
+                        )
+                for rank in range(2):
+                    for i in range(n):
+                        squares[rank, start + i] = own_squares[rank, i]
+                        labels[rank, start + i] = own_labels[rank, i]
+            for i in range(start, start + n):
+                cost += weights[i] * squares[0, i]
         gained = _find_gains(centers, sums, totals, counts, gains)
     return cost, gained
 
 
-@inner_kernel
-def _compare_centers(
-    columns: Any,
-    balls: Any,
-    n_points: int,
-    centers: Any,
-    compared: Any,
-    n_compared: int,
-    labels: Any,
-    squares: Any,
-    has_changed: bool,
-    scratch: Any,
-    nearest_labels: Any,
-    nearest_squares: Any,
-    reaches: Any,
-) -> None:
-    """Compare the two nearest centers of the first points with other centers.
-
-    `compared` are the indices of these centers. Most centers are too far from a ball to be
-    compared with its points. The balls are measured if the points have changed.
-    """
+@inline_kernel
+def _measure_ball(columns: Any, start: int, n: int, distances: Any, balls: Any, ball: int) -> None:
+    """Write the mean and the radius of n points that follow each other."""
     n_features = columns.shape[0]
-    distances = scratch[n_features]
-    for start in range(0, n_points, _BALL_SIZE):
-        n = n_points - start if n_points - start < _BALL_SIZE else _BALL_SIZE
-        ball = start // _BALL_SIZE
-        if has_changed:
-            for i in range(_BALL_SIZE):
-                distances[i] = 0.0
-            for j in range(n_features):
-                column, total = scratch[j], 0.0
-                for i in range(n):
-                    column[i] = columns[j, start + i]
-                    total += column[i]
-                mean = balls[ball, j] = total / n
-                for i in range(_BALL_SIZE):
-                    distances[i] += (column[i] - mean) * (column[i] - mean)
-            largest = 0.0
-            for i in range(n):
-                largest = distances[i] if distances[i] > largest else largest
-            balls[ball, n_features] = np.sqrt(largest)
-        radius, limit = balls[ball, n_features], 0.0
+    for i in range(n):
+        distances[i] = 0.0
+    for j in range(n_features):
+        total = 0.0
         for i in range(n):
-            limit = squares[1, start + i] if squares[1, start + i] > limit else limit
-        # The second nearest of the compared centers bounds all second nearest distances.
-        reach, second_reach = np.inf, np.inf
-        for c in range(n_compared):
-            square, k = 0.0, compared[c]
-            for j in range(n_features):
-                difference = centers[k, j] - balls[ball, j]
-                square += difference * difference
-            reaches[c] = square
-            farther = square if square > reach else reach
-            second_reach = farther if farther < second_reach else second_reach
-            reach = square if square < reach else reach
-        limit, nearby = np.sqrt(limit), np.sqrt(second_reach) + radius
-        limit = (nearby if nearby < limit else limit) * (1 + 1e-9) + radius
-        limit *= limit
-        is_copied, is_read = has_changed, False
-        for c in range(n_compared):
-            if reaches[c] > limit:
-                continue
-            if not is_copied:
-                is_copied = True
-                for j in range(n_features):
-                    for i in range(n):
-                        scratch[j, i] = columns[j, start + i]
-            if not is_read:
-                is_read = True
-                for rank in range(2):
-                    for i in range(n):
-                        nearest_squares[rank, i] = squares[rank, start + i]
-                        nearest_labels[rank, i] = labels[rank, start + i]
-            k = compared[c]
-            column, center = scratch[0], centers[k, 0]
-            # The number of points is fixed here, so that the compiler can vectorize the loop.
-            for i in range(_BALL_SIZE):
-                distances[i] = (column[i] - center) * (column[i] - center)
-            for j in range(1, n_features):
-                column, center = scratch[j], centers[k, j]
-                for i in range(_BALL_SIZE):
-                    distances[i] += (column[i] - center) * (column[i] - center)
-            # Select values instead of branching, so that the compiler can vectorize this loop, too.
-            for i in range(_BALL_SIZE):
-                square, first, second = distances[i], nearest_squares[0, i], nearest_squares[1, i]
-                a, b = nearest_labels[0, i], nearest_labels[1, i]
-                is_first, is_second = square < first, square < second
-                nearest_squares[1, i] = first if is_first else (square if is_second else second)
-                nearest_labels[1, i] = a if is_first else (k if is_second else b)
-                nearest_squares[0, i] = square if is_first else first
-                nearest_labels[0, i] = k if is_first else a
-        if is_read:
-            for rank in range(2):
-                for i in range(n):
-                    squares[rank, start + i] = nearest_squares[rank, i]
-                    labels[rank, start + i] = nearest_labels[rank, i]
+            total += columns[j, start + i]
+        mean = balls[ball, j] = total / n
+        for i in range(n):
+            distances[i] += (columns[j, start + i] - mean) * (columns[j, start + i] - mean)
+    largest = 0.0
+    for i in range(n):
+        largest = distances[i] if distances[i] > largest else largest
+    balls[ball, n_features] = np.sqrt(largest)
 
 
 @inline_kernel
