@@ -3,12 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_kmeans.clustering import local_search
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.lloyd import fit_restarts, lloyd
 from napari_kmeans.clustering.local_search import (
-    ClusterSums,
-    Iterations,
-    TwoNearest,
     improve,
     try_swaps,
 )
@@ -95,7 +93,7 @@ def test_swaps_never_raise_the_cost(seed, n, d, k, n_values):
 
     for _ in range(5):
         before = cost()
-        try_swaps(columns, data.weights, centers, rng.random(9), 0.2, 1e-9)
+        centers = try_swaps(columns, data.weights, centers, rng.random(9), 0.2, 1e-9).centers
         assert np.isfinite(centers).all()
         assert cost() <= before * (1 + 1e-12) + 1e-9
 
@@ -103,27 +101,34 @@ def test_swaps_never_raise_the_cost(seed, n, d, k, n_values):
 @settings(deadline=None, max_examples=50)
 @given(
     seed=st.integers(0, 2**31),
-    n=st.integers(1, 150),
+    n=st.integers(1, 300),
     d=st.integers(1, 5),
     k=st.integers(2, 40),
+    n_swaps=st.sampled_from([0, 1, 5, 50]),
 )
-def test_nearest_centers_and_costs_are_those_of_brute_force(seed, n, d, k):
+def test_clusters_after_swaps_are_those_of_brute_force(seed, n, d, k, n_swaps):
     rng = np.random.default_rng(seed)
-    points, weights, centers = rng.random((n, d)), rng.random(n) + 0.1, rng.random((k, d))
+    points, weights, start = rng.random((n, d)), rng.random(n) + 0.1, rng.random((k, d))
     columns = np.ascontiguousarray(points.T)
-    iterations, sums = Iterations(columns, weights, k), ClusterSums.zeros(k, d)
-    nearest = TwoNearest.unknown(n)
-    min_gain = 0.0
-    # The first iteration moves no center. The next ones move all, some, and the others.
-    for _ in range(4):
-        cost, gained = iterations.iterate(centers, nearest, sums, min_gain)
-        distances = ((points[:, None] - centers) ** 2).sum(axis=2)
-        labels = distances.argmin(axis=1)
-        np.testing.assert_array_equal(nearest.labels, distances.argsort(axis=1)[:, :2].T)
-        np.testing.assert_allclose(nearest.squares, np.sort(distances, axis=1)[:, :2].T)
-        np.testing.assert_allclose(cost, (weights * distances.min(axis=1)).sum())
-        np.testing.assert_array_equal(sums.counts, np.bincount(labels, minlength=k))
-        np.testing.assert_allclose(sums.totals, np.bincount(labels, weights, k), atol=1e-12)
-        after = cost_of(points, weights, labels)
-        np.testing.assert_allclose(cost - gained, after, atol=1e-9)
-        min_gain = float(np.median(iterations.gains))
+    clusters = try_swaps(columns, weights, start, rng.random(n_swaps), 0.2, 1e-9)
+    distances = ((points[:, None] - clusters.centers) ** 2).sum(axis=2)
+    labels = distances.argmin(axis=1)
+    np.testing.assert_array_equal(clusters.labels, distances.argsort(axis=1)[:, :2].T)
+    np.testing.assert_allclose(clusters.squares, np.sort(distances, axis=1)[:, :2].T)
+    np.testing.assert_array_equal(clusters.counts, np.bincount(labels, minlength=k))
+    np.testing.assert_allclose(clusters.totals, np.bincount(labels, weights, k), atol=1e-12)
+    sums = [np.bincount(labels, weights * column, k) for column in columns]
+    np.testing.assert_allclose(clusters.sums, np.transpose(sums), atol=1e-12)
+
+
+def test_swaps_in_several_calls_are_those_of_one(monkeypatch):
+    data, rng = scattered(0, 900, 3, 99)
+    columns, draws = np.ascontiguousarray(data.points.T), rng.random(60)
+    arguments = columns, data.weights, data.points[:12], draws, 0.2, 1e-9
+    steps = []
+    at_once = try_swaps(*arguments, steps.append)
+    monkeypatch.setattr(local_search, "_CALL_WORK", 4 * 900 * 7)
+    in_parts = try_swaps(*arguments, steps.append)
+    assert steps == [0] * (1 + 9)
+    for ours, theirs in zip(in_parts, at_once, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_kmeans.clustering.kernels import search_above
 from napari_kmeans.clustering.lloyd import lloyd
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -113,13 +113,12 @@ def improve(
     if n_clusters == 1 or fit.inertia <= 0:
         return fit
     columns = np.array(data.points.T, np.float64, order="C")
-    centers = fit.centers.copy()
     n_swaps = _count_swaps(n_points, data.points.shape[1], n_clusters)
     draws = rng.random(n_swaps)
-    labels = try_swaps(columns, data.weights, centers, draws, _TOLERATED, _GAIN, step)
+    best = try_swaps(columns, data.weights, fit.centers, draws, _TOLERATED, _GAIN, step)
     max_rounds = min(_MAX_ROUNDS, 1 + _MOVE_WORK // (n_points * n_clusters))
-    _move_points(columns, data.weights, centers, labels, max_rounds, _GAIN)
-    better = lloyd(data, centers, max_iter=max_iter, tol=tol, step=step)
+    _move_points(columns, data.weights, best.centers, best.labels[0], max_rounds, _GAIN)
+    better = lloyd(data, best.centers, max_iter=max_iter, tol=tol, step=step)
     return better if better.inertia < fit.inertia else fit
 
 
@@ -130,92 +129,102 @@ def _count_swaps(n_points: int, n_features: int, n_clusters: int) -> int:
     return int(share * n_swaps)
 
 
-class TwoNearest(NamedTuple):
-    """The two nearest centers of each point.
+class Clusters(NamedTuple):
+    """K centers, and what is known of n points (F, n) with weights (n,).
 
     Attributes
     ----------
+    centers : (K, F) float64 array
     labels : (2, n) int32 array
         The index of the nearest center and of the second nearest, -1 if they are not known.
     squares : (2, n) float64 array
         The squared distances.
+    sums, totals, counts : (K, F) float64, (K,) float64 and (K,) int64 arrays
+        The weighted sum, the weight and the number of the points of each cluster.
     """
 
+    centers: Floats
     labels: NDArray[np.int32]
     squares: Floats
-
-    @classmethod
-    def unknown(cls, n_points: int) -> TwoNearest:
-        """Return the nearest centers before any comparison."""
-        return cls(np.full((2, n_points), -1, np.int32), np.full((2, n_points), np.inf))
-
-
-class ClusterSums(NamedTuple):
-    """The weighted sum (K, F), the weight (K,) and the number (K,) of the points of clusters."""
-
     sums: Floats
     totals: Floats
     counts: NDArray[np.int64]
 
     @classmethod
-    def zeros(cls, n_clusters: int, n_features: int) -> ClusterSums:
-        """Return the sums of no points."""
+    def of(cls, centers: Floats, n_points: int) -> Clusters:
+        """Return clusters whose points are not known yet. The centers are not copied."""
+        n_clusters = len(centers)
+        labels, squares = np.full((2, n_points), -1, np.int32), np.full((2, n_points), np.inf)
         totals, counts = np.zeros(n_clusters), np.zeros(n_clusters, np.int64)
-        return cls(np.zeros((n_clusters, n_features)), totals, counts)
+        return cls(centers, labels, squares, np.zeros(centers.shape), totals, counts)
 
 
-class Iterations:
-    """Iterations of Lloyd's algorithm for points (F, n) with weights (n,), and K centers.
-
-    After a swap, only few centers move. They are compared with all points, and all centers with
-    the balls of points of which one has lost one of its two nearest centers. A ball is a number of
-    points that follow each other, and are near each other.
+class Scratch(NamedTuple):
+    """The working memory of a search. numba would compile each way to make an array.
 
     Attributes
     ----------
+    balls : (B, F + 1) float64 array
+        The mean and the radius of each ball: `_BALL_SIZE` points that follow each other, and are
+        near each other.
     gains : (K,) float64 array
         By how much the cost falls if each center moves to the mean of its points.
+    has_moved, moved : (K,) bool and int64 arrays
+        Whether each center has moved, and the indices of those that have.
+    all_clusters : (K,) int64 array
+        The indices of all centers.
+    columns, moved_columns : (F, K) float64 arrays
+        The coordinates of all centers, and of those that have moved.
+    reaches : (K,) float64 array
+        Squared distances of centers from the mean of a ball.
+    points, labels, squares : (F + 1, size), (2, size) int64 and (2, size) float64 arrays
+        Copies of the points of a ball, their squared distances from a center, and of their entries
+        in `Clusters`.
+    cumulative, distances : (n,) float64 arrays
+        The cumulative sum of the costs of the points, and squared distances from a new center.
+    losses, new_losses : (K,) float64 arrays
+        What it costs to remove each center, without and with the new center.
     """
 
-    def __init__(self, columns: Floats, weights: Floats, n_clusters: int) -> None:
-        n_features, n_points = columns.shape
-        self.gains = np.zeros(n_clusters)
-        n_balls = -(-n_points // _BALL_SIZE)
-        # The kernel works in these arrays: numba would compile each way to make an array.
-        self._arguments = (
-            columns,
-            weights,
-            self.gains,
-            np.empty((n_balls, n_features + 1)),
+    balls: Floats
+    gains: Floats
+    has_moved: NDArray[np.bool_]
+    moved: NDArray[np.int64]
+    all_clusters: NDArray[np.int64]
+    columns: Floats
+    moved_columns: Floats
+    reaches: Floats
+    points: Floats
+    labels: NDArray[np.int64]
+    squares: Floats
+    cumulative: Floats
+    distances: Floats
+    losses: Floats
+    new_losses: Floats
+
+    @classmethod
+    def of(cls, n_points: int, n_features: int, n_clusters: int) -> Scratch:
+        """Return the working memory for n points (F, n) and K centers."""
+        columns, moved_columns = np.empty((2, n_features, n_clusters))
+        gains, reaches, losses, new_losses = np.zeros((4, n_clusters))
+        cumulative, distances = np.empty((2, n_points))
+        return cls(
+            np.empty((-(-n_points // _BALL_SIZE), n_features + 1)),
+            gains,
             np.zeros(n_clusters, np.bool_),
             np.empty(n_clusters, np.int64),
             np.arange(n_clusters),
-            *np.empty((2, n_features, n_clusters)),
-            np.empty(n_clusters),
+            columns,
+            moved_columns,
+            reaches,
             np.zeros((n_features + 1, _BALL_SIZE)),
             np.zeros((2, _BALL_SIZE), np.int64),
             np.zeros((2, _BALL_SIZE)),
+            cumulative,
+            distances,
+            losses,
+            new_losses,
         )
-        self._is_new = True
-
-    def iterate(
-        self,
-        centers: Floats,
-        nearest: TwoNearest,
-        sums: ClusterSums,
-        min_gain: float,
-        n_iterations: int = 1,
-    ) -> tuple[float, float]:
-        """Move centers to the means of their points, and update all arguments, several times.
-
-        Only centers move whose gain is above `min_gain`. If the nearest centers are not known, no
-        center moves. Returns the cost, and the sum of the gains of the next motion.
-        """
-        result: tuple[float, float] = _iterate(
-            *self._arguments, centers, *nearest, *sums, min_gain, self._is_new, n_iterations
-        )
-        self._is_new = False
-        return result
 
 
 def try_swaps(
@@ -226,60 +235,21 @@ def try_swaps(
     tolerated: float,
     gain: float,
     step: Step = ignore,
-) -> NDArray[np.int32]:
-    """Try one swap for each draw, change `centers` (K, F) in place, and return the labels (n,).
+) -> Clusters:
+    """Try one swap of the centers (K, F), K ≥ 2, for each draw, and return the best clusters.
 
     `columns` (F, n) are the coordinates of the points, and `draws` are uniform random numbers
     from [0, 1). Costs are compared after all centers have moved to the means of their points.
     """
-    # The two kernels are called from Python. The machine code of a kernel that calls others
-    # contains these again, and took twice the time to compile.
-    n_points, n_clusters = columns.shape[1], len(centers)
-    iterations = Iterations(columns, weights, n_clusters)
-    nearest, new_nearest = TwoNearest.unknown(n_points), TwoNearest.unknown(n_points)
-    sums, new_sums = ClusterSums.zeros(*centers.shape), ClusterSums.zeros(*centers.shape)
-    trial = centers.copy()
-    cumulative, distances = np.empty((2, n_points))
-    losses, new_losses = np.empty((2, n_clusters))
-    cost, gained = iterations.iterate(trial, nearest, sums, 0.0)
-    best, n_tried, is_new = cost - gained, 0, True
+    n_features, n_points = columns.shape
+    best, trial = Clusters.of(centers.copy(), n_points), Clusters.of(centers.copy(), n_points)
+    scratch, costs = Scratch.of(n_points, n_features, len(centers)), np.zeros(2)
     per_call = max(1, _CALL_WORK // (4 * n_points))
-    while cost > 0 and n_tried < len(draws):
+    for first in range(0, max(1, len(draws)), per_call):
         step(0)
-        limit = best * (1 + tolerated / n_clusters)
-        n_more, is_found = _find_swap(
-            columns,
-            weights,
-            centers,
-            draws[n_tried : n_tried + per_call],
-            cumulative,
-            losses,
-            is_new,
-            cost,
-            limit,
-            *nearest,
-            *sums,
-            new_losses,
-            distances,
-            *new_nearest,
-            trial,
-            *new_sums,
-            iterations.gains,
-        )
-        n_tried, is_new = n_tried + n_more, False
-        if not is_found:
-            continue
-        # In one call: threads wait for each other between the calls.
-        new_cost, gained = iterations.iterate(
-            trial, new_nearest, new_sums, gain * best, _ITERATIONS_PER_SWAP
-        )
-        if new_cost - gained < best * (1 - gain):
-            best, cost, is_new = new_cost - gained, new_cost, True
-            centers[:] = trial
-            sums, new_sums = new_sums, sums
-            nearest, new_nearest = new_nearest, nearest
-    labels: NDArray[np.int32] = nearest.labels[0]
-    return labels
+        some = draws[first : first + per_call]
+        _try_swaps(columns, weights, some, tolerated, gain, first == 0, best, trial, scratch, costs)
+    return best
 
 
 # The kernels below loop over single numbers: array expressions take seconds to compile. Functions
@@ -287,191 +257,97 @@ def try_swaps(
 
 
 @compile_kernel
-def _find_swap(
+def _try_swaps(
     columns: NDArray[Any],
     weights: NDArray[Any],
-    centers: NDArray[Any],
     draws: NDArray[Any],
-    cumulative: NDArray[Any],
-    losses: NDArray[Any],
+    tolerated: float,
+    gain: float,
     is_new: bool,
-    cost: float,
-    limit: float,
-    labels: NDArray[Any],
-    squares: NDArray[Any],
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    counts: NDArray[Any],
-    new_losses: NDArray[Any],
-    distances: NDArray[Any],
-    new_labels: NDArray[Any],
-    new_squares: NDArray[Any],
-    trial: NDArray[Any],
-    new_sums: NDArray[Any],
-    new_totals: NDArray[Any],
-    new_counts: NDArray[Any],
-    gains: NDArray[Any],
-) -> Any:
-    """Try swaps of drawn points until the cost of one is at most the limit before its iterations.
+    best: Clusters,
+    trial: Clusters,
+    scratch: Scratch,
+    costs: NDArray[Any],
+) -> None:
+    """Try one swap for each draw: see `try_swaps`.
 
-    Write the state after this swap to the arrays from `distances` on. Return the number of points
-    that were tried, and whether there is such a swap. If the centers are new, then the cumulative
-    costs of the points and the loss of each center are computed first.
+    If `is_new`, the centers of `best` and `trial` are equal, and nothing else is known of them.
+    `costs` are the cost of `best`, and that after its centers have moved to the means.
     """
-    n_features, n_points = columns.shape
-    n_clusters = centers.shape[0]
-    if is_new:
-        total = 0.0
-        for k in range(n_clusters):
-            losses[k] = 0.0
-        for i in range(n_points):
-            total += weights[i] * squares[0, i]
-            cumulative[i] = total
-            losses[labels[0, i]] += weights[i] * (squares[1, i] - squares[0, i])
-    for place in range(draws.shape[0]):
-        index = search_above(cumulative, draws[place] * cumulative[n_points - 1])
-        for k in range(n_clusters):
-            new_losses[k] = losses[k]
-            new_totals[k], new_counts[k] = totals[k], counts[k]
-            for j in range(n_features):
-                new_sums[k, j], trial[k, j] = sums[k, j], centers[k, j]
-        for i in range(n_points):
-            distances[i] = 0.0
-        for j in range(n_features):
-            column, center = columns[j], columns[j, index]
-            for i in range(n_points):
-                distances[i] += (column[i] - center) * (column[i] - center)
-        # Drop the center whose loss costs least. A point that is nearer to the new center than to
-        # its own has no loss.
-        for i in range(n_points):
-            square, second = distances[i], squares[1, i]
-            if square < second:
-                spared = second - (squares[0, i] if squares[0, i] > square else square)
-                new_losses[labels[0, i]] -= weights[i] * spared
-        dropped = 0
-        for k in range(n_clusters):
-            dropped = k if new_losses[k] < new_losses[dropped] else dropped
-        for j in range(n_features):
-            trial[dropped, j] = columns[j, index]
-        new_cost = cost
-        for i in range(n_points):
-            old = labels[0, i]
-            if old != dropped and distances[i] >= squares[0, i]:
-                continue
-            label, square = dropped, distances[i]
-            if old == dropped and squares[1, i] < square:
-                label, square = labels[1, i], squares[1, i]
-            new_cost += weights[i] * (square - squares[0, i])
-            if label != old:
-                _move_to_cluster(columns, weights, i, old, label, new_sums, new_totals, new_counts)
-        gained = _find_gains(trial, new_sums, new_totals, new_counts, gains)
-        if new_cost - gained > limit:
-            continue
-        for i in range(n_points):
-            a, b = labels[0, i], labels[1, i]
-            first, second = squares[0, i], squares[1, i]
-            # A second nearest center of -1 is not known.
-            if a == dropped:
-                if distances[i] <= second:
-                    first = distances[i]
-                else:
-                    a, b = b, -1
-            elif distances[i] < first:
-                a, b = dropped, a
-                first, second = distances[i], first
-            elif distances[i] <= second:
-                b, second = dropped, distances[i]
-            elif b == dropped:
-                b = -1
-            new_labels[0, i], new_labels[1, i] = a, b
-            new_squares[0, i], new_squares[1, i] = first, second
-        return place + 1, True
-    return draws.shape[0], False
-
-
-@compile_kernel
-def _iterate(
-    columns: NDArray[Any],
-    weights: NDArray[Any],
-    gains: NDArray[Any],
-    balls: NDArray[Any],
-    has_moved: NDArray[Any],
-    moved: NDArray[Any],
-    all_clusters: NDArray[Any],
-    center_columns: NDArray[Any],
-    moved_columns: NDArray[Any],
-    reaches: NDArray[Any],
-    own: NDArray[Any],
-    own_labels: NDArray[Any],
-    own_squares: NDArray[Any],
-    centers: NDArray[Any],
-    labels: NDArray[Any],
-    squares: NDArray[Any],
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    counts: NDArray[Any],
-    min_gain: float,
-    is_new: bool,
-    n_iterations: int,
-) -> Any:
-    """Move centers, and update the two nearest centers and the sums: see `Iterations`."""
+    centers, labels, squares = trial.centers, trial.labels, trial.squares
+    sums, totals, counts = trial.sums, trial.totals, trial.counts
+    balls, gains, has_moved, moved = scratch.balls, scratch.gains, scratch.has_moved, scratch.moved
+    reaches, own = scratch.reaches, scratch.points
+    own_labels, own_squares = scratch.labels, scratch.squares
     n_features, n_points = columns.shape
     n_clusters = centers.shape[0]
     # With a number that is known before, the compiler would unroll the loops over a ball, and not
     # use vector instructions.
     distances, size = own[n_features], own.shape[1]
-    cost = gained = 0.0
-    for iteration in range(n_iterations):
-        is_first = is_new and iteration == 0
-        n_moved = 0
-        for k in range(n_clusters):
-            has_moved[k] = gains[k] > min_gain and not is_first
-            if has_moved[k]:
-                moved[n_moved] = k
-                n_moved += 1
-                for j in range(n_features):
-                    centers[k, j] = sums[k, j] / totals[k]
-        for j in range(n_features):
+    # A literal 0 would be a type of its own, for which numba compiles a function again.
+    is_better, n_tried, cost, cost_of_means = not is_new, np.int64(0), 0.0, 0.0
+    if is_new:
+        _measure_balls(columns, balls, distances)
+    while is_new or (costs[0] > 0 and n_tried < draws.shape[0]):
+        if not is_new:
+            limit = costs[1] * (1 + tolerated / n_clusters)
+            n_tried, is_found = _find_swap(
+                columns, weights, draws, n_tried, is_better, costs[0], limit, best, trial, scratch
+            )
+            if not is_found:
+                break
+        # Iterations of Lloyd's algorithm. After a swap, only few centers move. They are compared
+        # with all points, and all centers with the balls of points that have lost one of their two
+        # nearest centers.
+        min_gain = gain * costs[1]
+        for _ in range(1 if is_new else _ITERATIONS_PER_SWAP):
+            n_moved = 0
             for k in range(n_clusters):
-                center_columns[j, k] = centers[k, j]
-            for c in range(n_moved):
-                moved_columns[j, c] = centers[moved[c], j]
-        cost = 0.0
-        for start in range(0, n_points, size):
-            n, ball = min(size, n_points - start), start // size
-            if is_first:
-                _measure_ball(columns, start, n, distances, balls, ball)
-            # All centers are compared if one of the two nearest centers of a point has moved.
-            is_searched, limit = False, 0.0
-            for i in range(start, start + n):
-                a, b = labels[0, i], labels[1, i]
-                is_searched |= (b < 0) | has_moved[a] | has_moved[b]
-                limit = squares[1, i] if squares[1, i] > limit else limit
-            compared = all_clusters if is_searched else moved
-            compared_columns = center_columns if is_searched else moved_columns
-            n_compared = n_clusters if is_searched else n_moved
-            for c in range(n_compared):
-                reaches[c] = 0.0
+                has_moved[k] = gains[k] > min_gain
+                if has_moved[k]:
+                    moved[n_moved] = k
+                    n_moved += 1
+                    for j in range(n_features):
+                        centers[k, j] = sums[k, j] / totals[k]
             for j in range(n_features):
-                column, mean = compared_columns[j], balls[ball, j]
-                for c in range(n_compared):
-                    reaches[c] += (column[c] - mean) * (column[c] - mean)
-            # Centers that are farther than this are not among the two nearest of any point.
-            radius, limit = balls[ball, n_features], np.sqrt(limit)
-            if is_searched:
-                # Two centers are always as near as the farther one of any two.
-                limit = np.inf
+                for k in range(n_clusters):
+                    scratch.columns[j, k] = centers[k, j]
+                for c in range(n_moved):
+                    scratch.moved_columns[j, c] = centers[moved[c], j]
+            for start in range(0, n_points, size):
+                n, ball = min(size, n_points - start), start // size
+                # All centers are compared if one of the two nearest centers of a point has moved.
+                is_searched, limit = False, 0.0
                 for i in range(start, start + n):
                     a, b = labels[0, i], labels[1, i]
-                    if b >= 0:
-                        farther = reaches[a] if reaches[a] > reaches[b] else reaches[b]
-                        limit = farther if farther < limit else limit
-                limit = np.sqrt(limit) + radius
-            limit = (limit * (1 + 1e-9) + radius) ** 2
-            is_near = is_searched
-            for c in range(n_compared):
-                is_near |= reaches[c] <= limit
-            if is_near:
+                    is_searched |= (b < 0) | has_moved[a] | has_moved[b]
+                    limit = squares[1, i] if squares[1, i] > limit else limit
+                compared = scratch.all_clusters if is_searched else moved
+                compared_columns = scratch.columns if is_searched else scratch.moved_columns
+                n_compared = n_clusters if is_searched else n_moved
+                for c in range(n_compared):
+                    reaches[c] = 0.0
+                for j in range(n_features):
+                    column, mean = compared_columns[j], balls[ball, j]
+                    for c in range(n_compared):
+                        reaches[c] += (column[c] - mean) * (column[c] - mean)
+                # Centers that are farther than this are not among the two nearest of any point.
+                radius, limit = balls[ball, n_features], np.sqrt(limit)
+                if is_searched:
+                    # Two centers are always as near as the farther one of any two.
+                    limit = np.inf
+                    for i in range(start, start + n):
+                        a, b = labels[0, i], labels[1, i]
+                        if b >= 0:
+                            farther = reaches[a] if reaches[a] > reaches[b] else reaches[b]
+                            limit = farther if farther < limit else limit
+                    limit = np.sqrt(limit) + radius
+                limit = (limit * (1 + 1e-9) + radius) ** 2
+                is_near = is_searched
+                for c in range(n_compared):
+                    is_near |= reaches[c] <= limit
+                if not is_near:
+                    continue
                 for j in range(n_features):
                     for i in range(n):
                         own[j, i] = columns[j, start + i]
@@ -490,7 +366,7 @@ def _iterate(
                         column, center = own[j], centers[k, j]
                         for i in range(size):
                             distances[i] += (column[i] - center) * (column[i] - center)
-                    # Select values instead of branching: so the compiler can vectorize the loop.
+                    # Values are selected without a branch, so that the compiler can vectorize.
                     for i in range(size):
                         square = distances[i]
                         first, second = own_squares[0, i], own_squares[1, i]
@@ -510,29 +386,147 @@ def _iterate(
                     for i in range(n):
                         squares[rank, start + i] = own_squares[rank, i]
                         labels[rank, start + i] = own_labels[rank, i]
-            for i in range(start, start + n):
+            cost = 0.0
+            for i in range(n_points):
                 cost += weights[i] * squares[0, i]
-        gained = _find_gains(centers, sums, totals, counts, gains)
-    return cost, gained
+            cost_of_means = cost - _find_gains(centers, sums, totals, counts, gains)
+        is_better = is_new or cost_of_means < costs[1] * (1 - gain)
+        if is_better:
+            costs[0], costs[1] = cost, cost_of_means
+            _copy_clusters(trial, best)
+        is_new = False
 
 
 @inline_kernel
-def _measure_ball(columns: Any, start: int, n: int, distances: Any, balls: Any, ball: int) -> None:
-    """Write the mean and the radius of n points that follow each other."""
-    n_features = columns.shape[0]
-    for i in range(n):
-        distances[i] = 0.0
-    for j in range(n_features):
+def _copy_clusters(source: Clusters, target: Clusters) -> None:
+    for k in range(source.totals.shape[0]):
+        target.totals[k], target.counts[k] = source.totals[k], source.counts[k]
+        for j in range(source.sums.shape[1]):
+            target.centers[k, j], target.sums[k, j] = source.centers[k, j], source.sums[k, j]
+    for rank in range(2):
+        for i in range(source.labels.shape[1]):
+            target.labels[rank, i] = source.labels[rank, i]
+            target.squares[rank, i] = source.squares[rank, i]
+
+
+@inner_kernel
+def _find_swap(
+    columns: Any,
+    weights: Any,
+    draws: Any,
+    first: int,
+    is_changed: bool,
+    cost: float,
+    limit: float,
+    clusters: Any,
+    trial: Any,
+    scratch: Any,
+) -> Any:
+    """Try swaps of drawn points until the cost of one is at most the limit before its iterations.
+
+    Write the state after this swap to `trial`. Return the index of the next draw, and whether there
+    is such a swap. If the clusters have changed, then the cumulative costs of the points and the
+    loss of each center are computed first.
+    """
+    n_features, n_points = columns.shape
+    centers, labels, squares = clusters.centers, clusters.labels, clusters.squares
+    sums, totals, counts = clusters.sums, clusters.totals, clusters.counts
+    new_centers, new_labels, new_squares = trial.centers, trial.labels, trial.squares
+    new_sums, new_totals, new_counts = trial.sums, trial.totals, trial.counts
+    cumulative, distances = scratch.cumulative, scratch.distances
+    losses, new_losses = scratch.losses, scratch.new_losses
+    n_clusters = totals.shape[0]
+    if is_changed:
         total = 0.0
+        for k in range(n_clusters):
+            losses[k] = 0.0
+        for i in range(n_points):
+            total += weights[i] * squares[0, i]
+            cumulative[i] = total
+            losses[labels[0, i]] += weights[i] * (squares[1, i] - squares[0, i])
+    is_found, place = False, first
+    while not is_found and place < draws.shape[0]:
+        index = search_above(cumulative, draws[place] * cumulative[n_points - 1])
+        place += 1
+        for k in range(n_clusters):
+            new_losses[k], new_totals[k], new_counts[k] = losses[k], totals[k], counts[k]
+            for j in range(n_features):
+                new_sums[k, j], new_centers[k, j] = sums[k, j], centers[k, j]
+        for i in range(n_points):
+            distances[i] = 0.0
+        for j in range(n_features):
+            column, center = columns[j], columns[j, index]
+            for i in range(n_points):
+                distances[i] += (column[i] - center) * (column[i] - center)
+        # Drop the center whose loss costs least. A point that is nearer to the new center than to
+        # its own has no loss.
+        for i in range(n_points):
+            square, second = distances[i], squares[1, i]
+            if square < second:
+                spared = second - (squares[0, i] if squares[0, i] > square else square)
+                new_losses[labels[0, i]] -= weights[i] * spared
+        dropped = 0
+        for k in range(n_clusters):
+            dropped = k if new_losses[k] < new_losses[dropped] else dropped
+        for j in range(n_features):
+            new_centers[dropped, j] = columns[j, index]
+        new_cost = cost
+        for i in range(n_points):
+            old = labels[0, i]
+            if old != dropped and distances[i] >= squares[0, i]:
+                continue
+            label, square = dropped, distances[i]
+            if old == dropped and squares[1, i] < square:
+                label, square = labels[1, i], squares[1, i]
+            new_cost += weights[i] * (square - squares[0, i])
+            if label != old:
+                _move_to_cluster(columns, weights, i, old, label, new_sums, new_totals, new_counts)
+        gained = _find_gains(new_centers, new_sums, new_totals, new_counts, scratch.gains)
+        is_found = new_cost - gained <= limit
+        if not is_found:
+            continue
+        for i in range(n_points):
+            a, b = labels[0, i], labels[1, i]
+            first_square, second = squares[0, i], squares[1, i]
+            # A second nearest center of -1 is not known.
+            if a == dropped:
+                if distances[i] <= second:
+                    first_square = distances[i]
+                else:
+                    a, b = b, -1
+            elif distances[i] < first_square:
+                a, b = dropped, a
+                first_square, second = distances[i], first_square
+            elif distances[i] <= second:
+                b, second = dropped, distances[i]
+            elif b == dropped:
+                b = -1
+            new_labels[0, i], new_labels[1, i] = a, b
+            new_squares[0, i], new_squares[1, i] = first_square, second
+    return place, is_found
+
+
+@inline_kernel
+def _measure_balls(columns: Any, balls: Any, distances: Any) -> None:
+    """Write the mean and the radius of each ball."""
+    n_features, n_points = columns.shape
+    size = distances.shape[0]
+    for ball in range(balls.shape[0]):
+        start = ball * size
+        n = min(size, n_points - start)
         for i in range(n):
-            total += columns[j, start + i]
-        mean = balls[ball, j] = total / n
+            distances[i] = 0.0
+        for j in range(n_features):
+            total = 0.0
+            for i in range(n):
+                total += columns[j, start + i]
+            mean = balls[ball, j] = total / n
+            for i in range(n):
+                distances[i] += (columns[j, start + i] - mean) * (columns[j, start + i] - mean)
+        largest = 0.0
         for i in range(n):
-            distances[i] += (columns[j, start + i] - mean) * (columns[j, start + i] - mean)
-    largest = 0.0
-    for i in range(n):
-        largest = distances[i] if distances[i] > largest else largest
-    balls[ball, n_features] = np.sqrt(largest)
+            largest = distances[i] if distances[i] > largest else largest
+        balls[ball, n_features] = np.sqrt(largest)
 
 
 @inline_kernel
