@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from napari_kmeans.clustering import fit as fitting
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.clustering.lloyd import lloyd
@@ -80,3 +81,16 @@ def test_levels_that_are_not_groups_of_each_other_are_fitted_too():
     fit = fit_points([levels[0], other], Options(n_clusters=9), None, np.random.default_rng(0))
     squares = ((other.points[:, None] - fit.centers) ** 2).sum(axis=2)
     np.testing.assert_array_equal(fit.labels, squares.argmin(axis=1))
+
+
+@pytest.mark.parametrize("k", [3, 8])
+def test_fits_of_equal_cost_are_compared_once(k, monkeypatch):
+    options, kept = Options(n_clusters=k, tol=0), []
+    without_repeats = fitting._without_repeats
+    monkeypatch.setattr(fitting, "_without_repeats", lambda fits: kept.append(fits) or fits)
+    expected = fit_points(colors(), options, None, np.random.default_rng(1))
+    assert len(without_repeats(kept[0])) < len(kept[0]) == 4
+    monkeypatch.undo()
+    fit = fit_points(colors(), options, None, np.random.default_rng(1))
+    np.testing.assert_array_equal(fit.labels, expected.labels)
+    np.testing.assert_allclose(fit.centers, expected.centers)

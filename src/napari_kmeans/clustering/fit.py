@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isclose
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,6 +37,10 @@ The searches run at the same time. Their number does not depend on the number of
 
 _COMPARED_TOL = 3e-4
 """Smallest tolerance of the runs that are compared. The best of them continues with `tol`."""
+
+_SAME_COST = 1e-9
+"""Relative difference of costs that can be a rounding error. With up to 8 clusters, most searches
+find the same clusters."""
 
 
 def fit_points(
@@ -199,7 +204,17 @@ def _choose_best(level: GroupedPoints, fits: list[Fit], options: Options, step: 
         return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=raise_if_stopped)
 
     share_preparation(level, options.n_clusters)
-    return min(map_threads(run, fits, lambda _: step(0)), key=lambda fit: fit.inertia)
+    compared = map_threads(run, _without_repeats(fits), lambda _: step(0))
+    return min(compared, key=lambda fit: fit.inertia)
+
+
+def _without_repeats(fits: list[Fit]) -> list[Fit]:
+    """Return the first fit of each cost: others of the same cost are the same clusters."""
+    kept: list[Fit] = []
+    for fit in fits:
+        if not any(isclose(fit.inertia, other.inertia, rel_tol=_SAME_COST) for other in kept):
+            kept.append(fit)
+    return kept
 
 
 def _run_lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
