@@ -9,6 +9,7 @@ from sklearn.cluster import KMeans
 from napari_kmeans.clustering import assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.lloyd import fit_restarts, lloyd, refill_empty_clusters
+from napari_kmeans.clustering.seeding import draw_seeds
 from napari_kmeans.clustering.tiles import find_labels, find_nearest
 
 
@@ -136,6 +137,28 @@ def test_restarts_are_sorted_by_cost():
     fits = fit_restarts(data, n_init=6, rng=np.random.default_rng(7), **options)
     assert len(set(np.round(single))) > 1
     assert [fit.inertia for fit in fits] == sorted(single)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 300])
+@pytest.mark.parametrize("shape", [(150, 3), (60, 2)])
+@pytest.mark.parametrize("init", ["random", "k-means++"])
+def test_restarts_are_single_runs_from_their_seeds(init, shape, max_iter):
+    # Two of the random starts of 60 points lose a cluster, which is refilled.
+    rng = np.random.default_rng(1)
+    points, weights = rng.integers(0, 999, shape).astype(float), rng.random(shape[0]) + 0.1
+    data, options = GroupedPoints(points, weights), {"max_iter": max_iter, "tol": 1e-4}
+    fits = fit_restarts(
+        data, n_clusters=30, init=init, n_init=40, rng=np.random.default_rng(2), **options
+    )
+    expected = [
+        lloyd(data, draw_seeds(points, weights, 30, init, stream), **options)
+        for stream in np.random.default_rng(2).spawn(40)
+    ]
+    expected.sort(key=lambda fit: fit.inertia)
+    for ours, theirs in zip(fits, expected, strict=True):
+        assert (ours.inertia, ours.n_iter) == (theirs.inertia, theirs.n_iter)
+        np.testing.assert_array_equal(ours.centers, theirs.centers)
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
 class ParentOf:

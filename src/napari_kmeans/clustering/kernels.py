@@ -723,9 +723,10 @@ def choose_seeds(
     rows: NDArray[Any],
     trials: NDArray[Any],
     potentials: NDArray[Any],
-    seeds: NDArray[Any],
-) -> Any:
-    """Choose seeds by greedy k-means++, write their indices, and return their number.
+    all_seeds: NDArray[Any],
+    numbers: NDArray[Any],
+) -> None:
+    """Choose seeds of several runs by greedy k-means++, and write their indices and numbers.
 
     If there are fewer than K distinct points, each of them becomes a seed.
 
@@ -734,63 +735,68 @@ def choose_seeds(
     points, columns : (n, F) and (F, n) arrays
         The same coordinates.
     weights : (n,) array
-    draws : (K, T) array
-        Uniform random numbers from [0, 1), for T candidates per seed.
+    draws : (R, K, T) array
+        Uniform random numbers from [0, 1), for T candidates per seed of each run.
     costs, cumulative : (n,) arrays
-        Working memory. The costs begin as infinite.
+        Working memory.
     rows, trials, potentials : (T, width), (T,) and (T,) arrays
         Working memory.
-    seeds : (K,) array
+    all_seeds : (R, K) array
+    numbers : (R,) array
     """
     n, n_features = weights.shape[0], columns.shape[0]
     n_trials, width = rows.shape
     last = n_trials - 1
-    total = 0.0
-    for i in range(n):
-        total += weights[i]
-        cumulative[i] = total
-    seeds[0] = search_above(cumulative, draws[0, 0] * total)
-    for s in range(1, draws.shape[0]):
-        newest = seeds[s - 1]
+    for run in range(draws.shape[0]):
+        seeds = all_seeds[run]
+        numbers[run] = draws.shape[1]
         total = 0.0
         for i in range(n):
-            square = _squared_distance(points, i, points, newest)
-            costs[i] = min(costs[i], weights[i] * square)
-            total += costs[i]
+            costs[i] = np.inf
+            total += weights[i]
             cumulative[i] = total
-        if total <= 0:
-            return s
-        for t in range(n_trials):
-            trials[t] = search_above(cumulative, draws[s, t] * total)
-            potentials[t] = 0.0
-        # So few points at a time that their costs stay in the cache.
-        for start in range(0, n, width):
-            own, shares = costs[start : start + width], weights[start : start + width]
+        seeds[0] = search_above(cumulative, draws[run, 0, 0] * total)
+        for s in range(1, draws.shape[1]):
+            newest = seeds[s - 1]
+            total = 0.0
+            for i in range(n):
+                square = _squared_distance(points, i, points, newest)
+                costs[i] = min(costs[i], weights[i] * square)
+                total += costs[i]
+                cumulative[i] = total
+            if total <= 0:
+                numbers[run] = s
+                break
             for t in range(n_trials):
-                row, trial = rows[t], trials[t]
-                for i in range(own.shape[0]):
-                    row[i] = 0.0
-                for j in range(n_features):
-                    column, coordinate = columns[j, start : start + width], columns[j, trial]
+                trials[t] = search_above(cumulative, draws[run, s, t] * total)
+                potentials[t] = 0.0
+            # So few points at a time that their costs stay in the cache.
+            for start in range(0, n, width):
+                own, shares = costs[start : start + width], weights[start : start + width]
+                for t in range(n_trials):
+                    row, trial = rows[t], trials[t]
                     for i in range(own.shape[0]):
-                        row[i] += (column[i] - coordinate) * (column[i] - coordinate)
-                for i in range(own.shape[0]):
-                    row[i] = min(own[i], shares[i] * row[i])
-            # An addition to a sum waits for the one before: four sums take the time of one.
-            for a in range(0, n_trials, 4):
-                b, c, d = min(a + 1, last), min(a + 2, last), min(a + 3, last)
-                row_a, row_b, row_c, row_d = rows[a], rows[b], rows[c], rows[d]
-                sum_a, sum_b = potentials[a], potentials[b]
-                sum_c, sum_d = potentials[c], potentials[d]
-                for i in range(own.shape[0]):
-                    sum_a += row_a[i]
-                    sum_b += row_b[i]
-                    sum_c += row_c[i]
-                    sum_d += row_d[i]
-                potentials[a], potentials[b] = sum_a, sum_b
-                potentials[c], potentials[d] = sum_c, sum_d
-        best = 0
-        for t in range(n_trials):
-            best = t if potentials[t] < potentials[best] else best
-        seeds[s] = trials[best]
-    return draws.shape[0]
+                        row[i] = 0.0
+                    for j in range(n_features):
+                        column, coordinate = columns[j, start : start + width], columns[j, trial]
+                        for i in range(own.shape[0]):
+                            row[i] += (column[i] - coordinate) * (column[i] - coordinate)
+                    for i in range(own.shape[0]):
+                        row[i] = min(own[i], shares[i] * row[i])
+                # An addition to a sum waits for the one before: four sums take the time of one.
+                for a in range(0, n_trials, 4):
+                    b, c, d = min(a + 1, last), min(a + 2, last), min(a + 3, last)
+                    row_a, row_b, row_c, row_d = rows[a], rows[b], rows[c], rows[d]
+                    sum_a, sum_b = potentials[a], potentials[b]
+                    sum_c, sum_d = potentials[c], potentials[d]
+                    for i in range(own.shape[0]):
+                        sum_a += row_a[i]
+                        sum_b += row_b[i]
+                        sum_c += row_c[i]
+                        sum_d += row_d[i]
+                    potentials[a], potentials[b] = sum_a, sum_b
+                    potentials[c], potentials[d] = sum_c, sum_d
+            best = 0
+            for t in range(n_trials):
+                best = t if potentials[t] < potentials[best] else best
+            seeds[s] = trials[best]

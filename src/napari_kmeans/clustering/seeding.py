@@ -45,23 +45,36 @@ def draw_seeds(
     .. [2] C. Grunau, A. A. Özüdoğru, V. Rozhoň, J. Tětek, "A nearly tight
        analysis of greedy k-means++", :doi:`10.1137/1.9781611977554.ch39`.
     """
+    (seeds,) = draw_all_seeds(points, weights, n_clusters, init, [rng])
+    return seeds
+
+
+def draw_all_seeds(
+    points: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    n_clusters: int,
+    init: str,
+    streams: list[np.random.Generator],
+) -> list[NDArray[np.float64]]:
+    """Return ``[draw_seeds(..., rng) for rng in streams]``, faster."""
     if init == "random":
-        return _draw_distinct_points(points, weights, n_clusters, rng)
-    draws = rng.random((n_clusters, 2 + int(np.log(n_clusters))))
-    (n_points, n_trials), seeds = (len(points), draws.shape[1]), np.empty(n_clusters, np.int64)
-    n_seeds = choose_seeds(
+        return [_draw_distinct_points(points, weights, n_clusters, rng) for rng in streams]
+    n_points, n_trials, n_runs = len(points), 2 + int(np.log(n_clusters)), len(streams)
+    draws = np.array([rng.random((n_clusters, n_trials)) for rng in streams])
+    seeds, numbers = np.empty((n_runs, n_clusters), np.int64), np.empty(n_runs, np.int64)
+    choose_seeds(
         points,
         np.array(points.T, order="C"),
         weights,
         draws,
-        np.full(n_points, np.inf),
-        np.empty(n_points),
+        *np.empty((2, n_points)),
         np.empty((n_trials, _WIDTH)),
         np.empty(n_trials, np.int64),
         np.empty(n_trials),
         seeds,
+        numbers,
     )
-    return points[seeds[:n_seeds]]
+    return [points[some[:number]] for some, number in zip(seeds, numbers, strict=True)]
 
 
 def add_farthest(
