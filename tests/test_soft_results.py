@@ -212,9 +212,8 @@ def test_the_table_has_the_mean_confidence_of_each_class(lazy):
     assert "confidence" not in segmentation.table
 
 
-@pytest.mark.parametrize("cleaning", [{"smoothing": 2.0}, {"min_size": 20}])
-def test_pixels_that_cleaning_moved_count_in_the_class_that_they_have(cleaning):
-    segmentation = segment(COFFEE, 4, **cleaning)
+def test_pixels_of_small_regions_count_in_the_class_that_they_have():
+    segmentation = segment(COFFEE, 4, min_size=20)
     model, labels = segmentation.model, segmentation.labels
     points = COFFEE.reshape(-1, 3).astype(float)
     distances = np.linalg.norm(points[:, None] - model.cluster_centers_, axis=-1)

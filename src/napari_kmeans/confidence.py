@@ -33,8 +33,7 @@ def add_confidence(
     Segmentation
         Its table has the column `confidence`, from -1 to 1: the mean over the pixels that have
         the label of their confidence in this class, ``model.confidence(image,
-        labels=labels)``. Only a pixel's own color counts, or its own features with `blur` and
-        `texture`. So a pixel that cleaning (`smoothing`, `min_size`) moved from a nearer class
+        labels=labels)``. Without `smoothing`, a pixel that `min_size` moved from a nearer class
         counts as negative. Pixels that are left out or undecided do not count.
 
     Raises

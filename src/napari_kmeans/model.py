@@ -12,12 +12,17 @@ import numpy as np
 
 from napari_kmeans.checks import RealNumber, check_path, quote_value, to_array
 from napari_kmeans.classes import ClassScheme
-from napari_kmeans.clustering.soft import find_confidence, find_memberships
+from napari_kmeans.clustering.soft import (
+    NOTHING_AROUND,
+    Around,
+    find_confidence,
+    find_memberships,
+)
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report, Step, ignore
 from napari_kmeans.feature_space.colors import white_of
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
+from napari_kmeans.imaging.blocks import Pixels, as_array, is_dask, open_pixels, split_shape
 from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
@@ -44,7 +49,7 @@ from napari_kmeans.model_json import (
 from napari_kmeans.options import OPTIONS, Options, check_texture, plain_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -416,13 +421,18 @@ class KMeansModel:
         >>> viewer.add_image(memberships, channel_axis=-1)
         """
         exponent = _EXPONENT.check("exponent", exponent)
+        pixels = self._open_unsplit("memberships", image, mask)
         function = partial(
             find_memberships,
             centers=self.cluster_centers_,
             classes=self.center_classes,
             exponent=exponent,
         )
-        return self._map_points("memberships", function, self.n_clusters, image, mask, progress)
+        stages = Progress(progress)
+        step = stages.stage(1, len(pixels.blocks()))
+        values = map_pixels(pixels, function, self.space, self.n_clusters, step)
+        stages.finish()
+        return values
 
     def confidence(
         self,
@@ -434,28 +444,22 @@ class KMeansModel:
     ) -> Any:
         """Return how sure the class of each pixel is: its simplified silhouette.
 
-        Only the pixel's own color counts, or its own features with `blur` and `texture`. So a
-        pixel can be sure of its nearest class although cleaning (`smoothing`, `min_size`) gave
-        it another one. With `labels`, the confidence in the class that the pixel has is
-        returned.
-
         Parameters
         ----------
         image, mask, progress
             As for `predict`.
         labels : integer array of the image's spatial shape, optional
-            The label of the class of each pixel, such as the labels of `predict`. None takes
-            the nearest class.
+            The label of the class of each pixel, such as the labels of `predict`. By default the
+            nearest class, or with `smoothing` that of `predict`, also for undecided pixels.
 
         Returns
         -------
         float32 array of the image's spatial shape
             (b - a) / max(a, b) for the distance a from the class of the pixel and the distance
             b from the nearest of the other classes [1]_: 0 for a pixel between two classes, 1
-            for a pixel on a center and for a model of one class. Without `labels` this is
-            1 - a / b, from 0 to 1. With `labels` it is from -1 to 1, and negative for a pixel
-            that is nearer to another class. NaN for pixels that are left out, and for those
-            whose label is not that of a class. A lazy dask array if the image is one.
+            for a pixel on a center and for a model of one class, negative for a pixel that would
+            be nearer to another class. NaN for pixels that are left out, and for those whose
+            label is not that of a class. A lazy dask array if the image is one.
 
         Raises
         ------
@@ -463,43 +467,65 @@ class KMeansModel:
             As `predict` raises them, if `labels` are not whole numbers or have another shape,
             or if a class was split anew.
 
+        Notes
+        -----
+        The distance is that of the pixel's own color, or of its own features with `blur` and
+        `texture`.
+
+        With `smoothing`, the neighbors decide, too. The distance from a class is then the square
+        root of what the pixel would add to the energy that smoothing lowers [2]_:
+        ``d**2 / (2 * variance)`` plus the weights of the neighbors of other classes, for the
+        distance d of its color and the variance of the colors within their clusters. So a pixel
+        with a wrong color inside a region is sure of its class, and a pixel at a ragged border
+        is not. Neighbors without label count with the class that they would have if the model
+        leaves pixels undecided (`min_confidence`), and not at all if it does not.
+
         References
         ----------
         .. [1] E. R. Hruschka, R. J. G. B. Campello, L. N. de Castro, "Evolving
            clusters in gene-expression data", :doi:`10.1016/j.ins.2005.07.015`.
+        .. [2] J. Besag, "On the statistical analysis of dirty pictures",
+           :doi:`10.1111/j.2517-6161.1986.tb01412.x`.
         """
-        function: Any = partial(
-            find_confidence, centers=self.cluster_centers_, classes=self.center_classes
+        pixels = self._open_unsplit("confidence", image, mask)
+        known = None if labels is None else _number_classes(as_labels(labels, pixels), self.labels)
+        stages, smoother, all_known = Progress(progress), None, known
+        if self.cleaning.smoothing:
+            smoother = self.cleaner().smoother(len(pixels.shape))
+            if known is None:
+                all_known = self._clean_all(pixels, stages)
+            elif self.cleaning.min_confidence:
+                # Undecided pixels are neighbors, too.
+                all_known = np.where(known > 0, known, self._clean_all(pixels, stages))
+        function = partial(
+            _find_confidence, centers=self.cluster_centers_, classes=self.center_classes
         )
-        if labels is not None:
-            function = partial(_find_own_confidence, function, self.labels)
-        values = self._map_points("confidence", function, 1, image, mask, progress, labels)
-        return values[..., 0]
+        step = stages.stage(1, len(pixels.blocks()))
+        values = map_pixels(pixels, function, self.space, 1, step, all_known, smoother)[..., 0]
+        if all_known is not known and known is not None:
+            values = np.where(known > 0, values, np.float32(np.nan))
+        stages.finish()
+        return values
 
-    def _map_points(
-        self,
-        name: str,
-        function: Any,
-        n_values: int,
-        image: Any,
-        mask: Any,
-        progress: Report | None,
-        labels: Any = None,
-    ) -> Any:
-        """Return the numbers (..., n_values) that a function computes from the points of pixels."""
+    def _clean_all(self, pixels: Pixels, stages: Progress) -> Any:
+        """Return the cleaned classes of pixels, from 1 to K, also those of undecided pixels."""
+        n_blocks = len(pixels.blocks())
+        painter = self._painter(pixels, stages, n_blocks)
+        nearest = self._paint_nearest(pixels, painter, stages.stage(0.3, n_blocks))
+        cleaning = replace(self.cleaning, min_confidence=0.0)
+        cleaner = replace(self.cleaner(), cleaning=cleaning)
+        return cleaner.clean(pixels, nearest, stages.stage(0.3, n_blocks))
+
+    def _open_unsplit(self, name: str, image: Any, mask: Any) -> Pixels:
+        """Return an image as pixels, for numbers of a model whose classes were not split anew."""
         if self.splits:
             raise ValueError(
                 f"{name} must be computed with a model whose classes were not split anew, got "
                 f"{quote_value(self)}: use the model before the split."
             )
         pixels = self.open(image, mask)
-        labels = None if labels is None else as_labels(labels, pixels)
         self._warn_of_other_units(pixels, stacklevel=4)
-        stages = Progress(progress)
-        step = stages.stage(1, len(pixels.blocks()))
-        values = map_pixels(pixels, function, self.space, n_values, step, labels)
-        stages.finish()
-        return values
+        return pixels
 
     def open(self, image: Any, mask: Any = None) -> Pixels:
         """Return an image that has the channels of the model as pixels; check it."""
@@ -915,14 +941,31 @@ def as_labels(labels: Any, pixels: Pixels) -> Any:
     return array
 
 
-def _find_own_confidence(
-    find: Callable[..., NDArray[np.float32]],
-    class_labels: NDArray[np.int64],
+def _number_classes(labels: Any, class_labels: NDArray[np.int64]) -> Any:
+    """Return the number of the class of each label, from 1 to K; 0 for labels of no class."""
+    numbers = np.zeros(class_labels[-1] + 2, label_dtype(len(class_labels)))
+    numbers[class_labels] = np.arange(1, len(class_labels) + 1)
+
+    def number(part: NDArray[Any]) -> NDArray[Any]:
+        # Labels below 0 and above the last one become those of the first and last number, 0.
+        return numbers.take(np.asarray(part).astype(np.int64, copy=False), mode="clip")
+
+    if is_dask(labels):
+        return labels.map_blocks(number, dtype=numbers.dtype, meta=numbers[:0])
+    known = np.empty(labels.shape, numbers.dtype)
+    for block in split_shape(labels.shape):
+        known[block] = number(labels[block])
+    return known
+
+
+def _find_confidence(
     points: NDArray[Any],
-    labels: NDArray[Any],
+    labels: NDArray[Any] | None = None,
+    around: Around = NOTHING_AROUND,
+    *,
+    centers: Floats,
+    classes: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Return the confidence of points in the classes of their labels; NaN without a class."""
-    own = np.minimum(np.searchsorted(class_labels, labels), len(class_labels) - 1)
-    confidence = find(points, own=own)
-    confidence[class_labels[own] != labels] = np.nan
-    return confidence
+    """Return the confidence of points in the classes of their labels, from 1 to K."""
+    own = None if labels is None else labels.astype(np.int64) - 1
+    return find_confidence(points, centers, classes, own, around)

@@ -299,9 +299,9 @@ class Options:
         kind=RealNumber(0.0, MAX_CONFIDENCE, step=0.05),
         label="Minimum confidence",
         tooltip="Pixels that are less sure of their class are left undecided: label 0, and counted "
-        "in the table as undecided. The confidence is 0 between two classes and 1 on a center. "
-        "Pixels are decided after smoothing and the minimum size, so regions can be smaller. 0 "
-        "decides all pixels.",
+        "in the table as undecided. The confidence is 0 between two classes and 1 on a center; "
+        "with smoothing, the classes of the neighbors count, too. Pixels are decided after the "
+        "minimum size, so regions can be smaller. 0 decides all pixels.",
         in_cleaning=True,
     )
     refits: int = _option(

@@ -213,10 +213,8 @@ def segment(
         The least confidence, from 0 to 0.99, of a pixel in its class: a pixel with less is left
         undecided. It gets label 0 and is counted in the column `undecided` of the table. The
         confidence is that of `KMeansModel.confidence`: 0 for a pixel between two classes, 1 for
-        a pixel on a center. 0 decides all pixels. Pixels are decided last, by their own color:
-        a pixel to which `smoothing` or `min_size` gives another class than the nearest has a
-        negative confidence in this class, so it is left undecided. The centers are those of all
-        pixels.
+        a pixel on a center. With `smoothing`, the classes of its neighbors count, too. 0 decides
+        all pixels. Pixels are decided last, and the centers are those of all pixels.
     refits : int, default 0
         How many times the centers move to the mean colors of the classes after `smoothing`,
         `min_size` and `min_area`, and the image is labeled and cleaned again; at most 100. It ends

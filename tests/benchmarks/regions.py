@@ -4,7 +4,7 @@ Usage: ``python tests/benchmarks/regions.py [PICTURE.png]``. The phantoms have r
 six colors, in two and three dimensions, with Gaussian noise of 15, 30 and 45 levels, or of four
 gray levels with soft edges, as in a scan. Each tool has its best of a few settings. If antspyx is
 installed, ANTs Atropos is compared, too. A second table is about rare classes: a leaf with twelve
-lesions.
+lesions. A third one is about pixels that are left undecided.
 """
 
 from __future__ import annotations
@@ -167,6 +167,26 @@ def compare_refits() -> None:
         print(f"| {noise} levels | {' | '.join(cells)} |", flush=True)
 
 
+def compare_undecided() -> None:
+    """Print the table of the share of right pixels of those that are decided."""
+    limits = (0.0, 0.1, 0.2, 0.3, 0.5)
+    print(f"\n| phantom | {' | '.join(map(str, limits))} |\n|{'---|' * (len(limits) + 1)}")
+    for n_classes, noise, smoothing in (
+        *((n, noise, 0.0) for n, noise in ((4, 30.0), (6, 30.0))),
+        *((n, noise, 2.0) for n, noise in ((4, 30.0), (6, 30.0), (4, 45.0), (6, 45.0))),
+    ):
+        truth, image = phantom(n_classes, noise, SHAPES["2-D"])
+        decided = segment(image, n_classes, smoothing=smoothing)
+        confidence = decided.model.confidence(image)
+        cells = []
+        for limit in limits:
+            kept = confidence >= limit
+            share = right(decided.labels[kept], truth[kept])
+            cells.append(f"{100 * share:.1f} ({100 * kept.mean():.0f})")
+        name = f"{n_classes} classes, noise of {noise:g} levels, smoothing={smoothing:g}"
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
 def draw(path: str) -> None:
     """Draw an image, its clusters, and its regions, for three images in three rows."""
     from PIL import Image
@@ -197,3 +217,4 @@ if __name__ == "__main__":
     else:
         compare()
         compare_refits()
+        compare_undecided()

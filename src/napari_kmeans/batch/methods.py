@@ -361,10 +361,11 @@ def _describe_cleaning(
             f"and cleaned again, up to {_count(options.refits, 'time')} {references.cite('hmrf')}."
         )
     if options.min_confidence:
+        energies = ", with the energies of the Potts model as squared distances"
         yield (
             "Pixels whose confidence in their class (simplified silhouette "
-            f"{references.cite('confidence')}) was below {options.min_confidence:g} were left "
-            "undecided and did not count."
+            f"{references.cite('confidence')}{energies if options.smoothing else ''}) was below "
+            f"{options.min_confidence:g} were left undecided and did not count."
         )
         undecided = {} if table is None else find_undecided(table)
         if undecided:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -46,11 +46,43 @@ def find_memberships(
     return memberships
 
 
+class Around(NamedTuple):
+    """The labels of the neighbors of some pixels, and the energy that smoothing lowers.
+
+    Attributes
+    ----------
+    labels : (m,) array of unsigned integers
+        The label of the class of each pixel of an image, from 1 to K; 0 for a pixel without class,
+        and around the image.
+    places : (n,) int64 array
+        The index of each of some pixels.
+    steps : (S,) int64 array
+        The differences of the indices of a pixel and its neighbors.
+    weights : (S,) float64 array
+        What a neighbor of another class adds to the energy of a pixel.
+    scale : float
+        What a squared distance of 1 from its class adds to the energy of a pixel.
+    """
+
+    labels: NDArray[Any]
+    places: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    weights: Floats
+    scale: float
+
+
+NOTHING_AROUND = Around(
+    np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), 1.0
+)
+"""No neighbors: the energy of a pixel is its squared distance."""
+
+
 def find_confidence(
     points: NDArray[Any],
     centers: Floats,
     classes: NDArray[np.int64],
     own: NDArray[Any] | None = None,
+    around: Around = NOTHING_AROUND,
 ) -> NDArray[np.float32]:
     """Return how sure the class of each point is: its simplified silhouette [1]_.
 
@@ -60,6 +92,9 @@ def find_confidence(
         As for `find_memberships`.
     own : (n,) integer array, optional
         The class of each point, from 0 to K - 1. None takes the nearest class.
+    around : Around
+        The surroundings of the pixels of the points. The distance from a class is then the square
+        root of the energy that the pixel would have in this class.
 
     Returns
     -------
@@ -79,7 +114,7 @@ def find_confidence(
     if own is None:
         own = np.full(len(points), -1)
     own = np.ascontiguousarray(own, np.int64)
-    _write_confidence(points, centers, classes, own, int(classes.max()) + 1, confidence)
+    _write_confidence(points, centers, classes, own, around, int(classes.max()) + 1, confidence)
     return confidence
 
 
@@ -130,21 +165,36 @@ def _write_confidence(
     centers: NDArray[Any],
     classes: NDArray[Any],
     own: NDArray[Any],
+    around: Around,
     n_classes: int,
     confidence: NDArray[Any],
 ) -> None:
     """Write the confidence of each point in the class `own`; -1 stands for the nearest."""
-    squares = np.empty(n_classes)
+    labels, places, steps, weights, scale = around
+    energies = np.empty(n_classes)
     for i in range(points.shape[0]):
-        _square_distances(points, i, centers, classes, squares)
-        first, second, nearest = np.inf, np.inf, 0
+        _square_distances(points, i, centers, classes, energies)
+        total = 0.0
         for k in range(n_classes):
-            if squares[k] < first:
-                first, second, nearest = squares[k], first, k
-            elif squares[k] < second:
-                second = squares[k]
-        if own[i] < 0 or own[i] == nearest or squares[own[i]] == first:
+            energies[k] *= scale
+        for s in range(steps.shape[0]):
+            label = np.int64(labels[places[i] + steps[s]])
+            if label > 0:
+                total += weights[s]
+                energies[label - 1] -= weights[s]
+        best = own[i]
+        if best < 0:
+            best = 0
+            for k in range(n_classes):
+                best = k if energies[k] < energies[best] else best
+        other = np.inf
+        for k in range(n_classes):
+            if k != best:
+                other = min(other, energies[k])
+        # Differences of sums can be a rounding error below 0.
+        first, second = max(energies[best] + total, 0.0), max(other + total, 0.0)
+        if first <= second:
             # A point on two equal centers lies between two classes.
             confidence[i] = 1.0 - (np.sqrt(first / second) if second > 0 else 1.0)
         else:
-            confidence[i] = np.sqrt(first / squares[own[i]]) - 1.0
+            confidence[i] = np.sqrt(second / first) - 1.0

@@ -19,6 +19,7 @@ from napari_kmeans.imaging.neighborhood import compare_like_blocks
 from napari_kmeans.imaging.painting import label_dtype, renumber_labels
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import Smoother
+from napari_kmeans.imaging.surroundings import Surroundings
 from napari_kmeans.imaging.volumes import MAX_AXES
 from napari_kmeans.options import CLEANING_OPTIONS
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.clustering.soft import Around
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.options import Options
@@ -264,37 +266,43 @@ class Cleaner:
     def _marks(self) -> bool:
         return self.cleaning.min_confidence > 0
 
-    def _mark(self, points: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    def _mark(self, points: NDArray[Any], labels: NDArray[Any], around: Around) -> NDArray[Any]:
         """Return labels (n,) from 1 to K, with K added where a point (n, F) is undecided."""
         own = labels.astype(np.int64)
-        confidence = find_confidence(points, self.centers, self.classes, own - 1)
+        confidence = find_confidence(points, self.centers, self.classes, own - 1, around)
         own[confidence < self.cleaning.min_confidence] += self.n_classes
         return own.astype(label_dtype(self.n_marked))
 
     def _mark_in_memory(self, pixels: Pixels, labels: NDArray[Any], step: Step) -> NDArray[Any]:
         marked = np.zeros(labels.shape, label_dtype(self.n_marked))
+        surroundings = Surroundings(labels, self.smoother(labels.ndim))
 
         def mark(block: Block) -> None:
             piece = read_piece([pixels], (0, block), self.space)
             kept = slice(None) if piece.kept is None else piece.kept
             target = np.zeros(labels[block].size, marked.dtype)
-            target[kept] = self._mark(piece.points, labels[block].reshape(-1)[kept])
+            own, around = labels[block].reshape(-1)[kept], surroundings.around(block, kept)
+            target[kept] = self._mark(piece.points, own, around)
             marked[block] = target.reshape(labels[block].shape)
 
         map_threads(mark, pixels.blocks(), lambda _: step(0))
         return marked
 
-    def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
-        cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
-        smoother = Smoother(
+    def smoother(self, n_axes: int) -> Smoother:
+        """Return what smooths the labels of an image of `n_axes` spatial axes."""
+        cleaning = self.cleaning
+        return Smoother(
             self.centers,
             self.classes,
             self.variance,
             cleaning.smoothing,
-            spacing,
+            cleaning.spacing_of(n_axes),
             self.is_nearest,
         )
-        min_size, is_linked = cleaning.smallest_region(n_axes), tuple(map(bool, spacing))
+
+    def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
+        smoother, min_size = self.smoother(n_axes), self.cleaning.smallest_region(n_axes)
+        is_linked = tuple(map(bool, smoother.spacing))
         return smoother, RegionFilter(min_size, is_linked, self._chosen_labels())
 
     def _chosen_labels(self) -> tuple[int, ...] | None:
@@ -313,8 +321,13 @@ class Cleaner:
         if largest > _MAX_REACH:
             allowed = _MAX_REACH * regions.min_size // largest
             raise ValueError(self._describe_large_size(regions.min_size, allowed, n_axes))
-        own = (0,) * n_axes if smoother.is_off else smoother.reach
-        return [a + b for a, b in zip(own, regions.reach, strict=True)]
+        reach = list(regions.reach)
+        if not smoother.is_off:
+            reach = [a + b for a, b in zip(smoother.reach, reach, strict=True)]
+            # Whether a pixel is decided depends on the labels around it, too.
+            for axis in smoother.axes if self._marks else []:
+                reach[axis] += 1
+        return reach
 
     def _describe_large_size(self, n_pixels: int, allowed: int, n_axes: int) -> str:
         cleaning = self.cleaning
@@ -423,7 +436,9 @@ class Cleaner:
         marked = np.zeros(flat.size, label_dtype(self.n_marked))
         kept = flat > 0
         own = points.reshape(-1, points.shape[-1])[kept, : self.centers.shape[1]]
-        marked[kept] = self._mark(own.astype(np.float64, copy=False), flat[kept])
+        whole = tuple(slice(0, length) for length in labels.shape)
+        around = Surroundings(labels, self.smoother(labels.ndim)).around(whole, kept)
+        marked[kept] = self._mark(own.astype(np.float64, copy=False), flat[kept], around)
         return marked.reshape(labels.shape)
 
 

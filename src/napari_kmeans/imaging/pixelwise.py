@@ -12,7 +12,9 @@ from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import Frame, is_dask, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
+from napari_kmeans.imaging.halos import halo_depths, inner_block, with_halo
 from napari_kmeans.imaging.neighborhood import compare_like_blocks
+from napari_kmeans.imaging.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.imaging.halos import Chunks
+    from napari_kmeans.imaging.smoothing import Smoother
     from napari_kmeans.types import Block
 
 
@@ -31,6 +35,7 @@ def map_pixels(
     n_values: int,
     step: Step = ignore,
     labels: Any = None,
+    smoother: Smoother | None = None,
 ) -> Any:
     """Return the numbers that a function computes from the points of all pixels.
 
@@ -40,14 +45,16 @@ def map_pixels(
     function : callable
         Called with points (n, F), also on other threads and in other processes. Returns
         numbers (n, n_values). If there are labels, it is called with those of the points (n,),
-        too.
+        and with what is `Around` them, too.
     space : FeatureSpace
         The space of the points.
     n_values : int
     step : callable
         Called after each block, unless the image is a dask array.
-    labels : integer array of the spatial shape, optional
-        A label of each pixel; 0 for a pixel without numbers.
+    labels : array of unsigned integers, of the spatial shape, optional
+        The label of the class of each pixel, from 1 to K; 0 for a pixel without numbers.
+    smoother : Smoother, optional
+        What smoothed the labels.
 
     Returns
     -------
@@ -56,13 +63,13 @@ def map_pixels(
         spatial chunks of the image, if the image is one.
     """
     if pixels.is_lazy:
-        return _map_lazily(pixels, function, space, n_values, labels)
+        return _map_lazily(pixels, function, space, n_values, labels, smoother)
     values = np.empty((*pixels.shape, n_values), np.float32)
-    known = None if labels is None else np.asarray(labels)
+    known = None if labels is None else Surroundings(np.asarray(labels), smoother)
 
     def compute(block: Block) -> None:
         piece = read_piece([pixels], (0, block), space)
-        numbers = _compute(piece, function, n_values, None if known is None else known[block])
+        numbers = _compute(piece, function, n_values, known, block)
         values[block] = numbers.reshape(values[block].shape)
 
     map_threads(compute, pixels.blocks(), step)
@@ -73,10 +80,12 @@ def _compute(
     piece: Piece,
     function: Callable[..., NDArray[np.float32]],
     n_values: int,
-    labels: NDArray[Any] | None = None,
+    known: Surroundings | None,
+    block: Block,
 ) -> NDArray[np.float32]:
-    if labels is not None:
-        own = labels.reshape(-1)
+    """Return the numbers of the pixels of a piece. `block` is its place in the known labels."""
+    if known is not None:
+        own = known.labels[block].reshape(-1)
         numbers = np.full((own.size, n_values), np.nan, np.float32)
         inside = np.full(own.size, True) if piece.kept is None else piece.kept
         is_labeled = own[inside] > 0
@@ -84,7 +93,8 @@ def _compute(
         chosen[inside] = is_labeled
         if chosen.any():
             points = piece.points[is_labeled]
-            numbers[chosen] = function(points, own[chosen]).reshape(-1, n_values)
+            around = known.around(block, chosen)
+            numbers[chosen] = function(points, own[chosen], around).reshape(-1, n_values)
         return numbers
     if piece.kept is None:
         return function(piece.points).reshape(-1, n_values)
@@ -100,6 +110,7 @@ def _map_lazily(
     space: FeatureSpace,
     n_values: int,
     labels: Any,
+    smoother: Smoother | None,
 ) -> Any:
     import dask.array as da
 
@@ -111,12 +122,18 @@ def _map_lazily(
     arrays = [pixels.array]
     arrays += [] if compared is None else [compared]
     arrays += [] if pixels.mask is None else [pixels.mask[..., None]]
+    depths = (0,) * len(chunks)
     if labels is not None:
         own = labels.rechunk(chunks) if is_dask(labels) else da.from_array(labels, chunks)
-        arrays.append(own[..., None])
+        if smoother is not None and not smoother.is_off:
+            depths = halo_depths(chunks, [int(distance > 0) for distance in smoother.spacing])
+        arrays.append(with_halo(own[..., None], depths))
     return da.map_blocks(
         _compute_chunk,
         as_key(function),
+        as_key(smoother),
+        as_key(chunks),
+        depths,
         space,
         pixels.n_channels,
         n_values,
@@ -131,6 +148,9 @@ def _map_lazily(
 
 def _compute_chunk(
     function: Callable[..., NDArray[np.float32]],
+    smoother: Smoother | None,
+    chunks: Chunks,
+    depths: tuple[int, ...],
     space: FeatureSpace,
     n_channels: int,
     n_values: int,
@@ -138,13 +158,15 @@ def _compute_chunk(
     has_mask: bool,
     chunk: NDArray[Any],
     *others: NDArray[Any],
+    block_id: tuple[int, ...] = (),
 ) -> NDArray[np.float32]:
+    """Return the numbers of a chunk. Only its labels have a halo, of `depths`."""
     image, arrays = np.asarray(chunk), iter(others)
     compared = np.asarray(next(arrays)) if has_compared else None
     mask = np.asarray(next(arrays))[..., 0] if has_mask else None
-    last = next(arrays, None)
-    labels = None if last is None else np.asarray(last)[..., 0]
-    shape = image.shape[:-1]
+    last, shape = next(arrays, None), image.shape[:-1]
+    known = None if last is None else Surroundings(np.asarray(last)[..., 0], smoother)
+    starts = [side.start for side in inner_block(chunks, depths, block_id[: len(shape)])]
     values = np.empty((*shape, n_values), np.float32)
     frame = Frame(shape, (0,) * len(shape))
     with in_task():
@@ -152,7 +174,10 @@ def _compute_chunk(
             piece = make_piece(image, mask, n_channels, block, (0, block), PLAIN, frame)
             blurred = None if compared is None else compared[block].reshape(-1, compared.shape[-1])
             piece = Piece(piece.values, piece.kept, piece.places, space, blurred)
-            own = None if labels is None else labels[block]
-            numbers = _compute(piece, function, n_values, own)
+            inside = tuple(
+                slice(side.start + start, side.stop + start)
+                for side, start in zip(block, starts, strict=True)
+            )
+            numbers = _compute(piece, function, n_values, known, inside)
             values[block] = numbers.reshape(values[block].shape)
     return values

@@ -160,7 +160,9 @@ class Smoother:
         """Return the smoothed labels of a volume (Z, Y, X), whose axes all have neighbors."""
         order = np.argsort(self.classes, kind="stable")
         centers = np.ascontiguousarray(self.centers[order], np.float64)
-        volume = _Volume(self, centers, self.classes[order], *self._neighbors(), points, nearest)
+        steps, weights = self.neighbors()
+        steps = np.pad(steps[:, self.axes], [(0, 0), (MAX_AXES - len(self.axes), 0)])
+        volume = _Volume(self, centers, self.classes[order], steps, weights, points, nearest)
         bands = volume.split_rows()
         for stage in (volume.find_start, volume.unsettle):
             map_threads(stage, bands)
@@ -176,12 +178,17 @@ class Smoother:
         map_threads(partial(volume.copy_labels, smoothed), bands)
         return smoothed
 
-    def _neighbors(self) -> tuple[NDArray[np.int64], Floats]:
-        """Return the steps (n, 3) to the neighbors, and the weights of the pairs (n,)."""
-        distances = [0.0] * (MAX_AXES - len(self.axes)) + [self.spacing[axis] for axis in self.axes]
-        steps = neighbor_steps([distance > 0 for distance in distances])
-        lengths = np.sqrt(((steps * distances) ** 2).sum(axis=1))
-        nearest = min(distance for distance in distances if distance)
+    def neighbors(self) -> tuple[NDArray[np.int64], Floats]:
+        """Return the steps to the neighbors of a pixel along each axis, and the weights of pairs.
+
+        Returns
+        -------
+        steps : (n, axes of the labels) int64 array
+        weights : (n,) float64 array
+        """
+        steps = neighbor_steps([distance > 0 for distance in self.spacing])
+        lengths = np.sqrt(((steps * self.spacing) ** 2).sum(axis=1))
+        nearest = min(self.spacing[axis] for axis in self.axes)
         return steps, self.smoothing * nearest / lengths
 
 

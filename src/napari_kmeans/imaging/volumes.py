@@ -56,7 +56,7 @@ class Volumes:
 
 
 def neighbor_steps(has_neighbors: Sequence[bool]) -> NDArray[np.int64]:
-    """Return the steps (n, 3) to the neighbors of a pixel of a volume, in C order."""
+    """Return the steps (n, axes) to the neighbors of a pixel along each axis, in C order."""
     ranges = [(-1, 0, 1) if has else (0,) for has in has_neighbors]
     steps = [step for step in product(*ranges) if any(step)]
-    return np.array(steps, np.int64).reshape(-1, MAX_AXES)
+    return np.array(steps, np.int64).reshape(-1, len(has_neighbors))

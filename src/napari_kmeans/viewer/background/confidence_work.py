@@ -82,14 +82,13 @@ class SoftWork:
     def _compute(self, level: int, progress: Report | None, labels: Any = None) -> Any:
         """Return the numbers of the clustered slices of a level.
 
-        The confidence is that in the nearest class, or in the class that `labels` give.
+        The confidence is that in the class that the model gives, or in that of `labels`.
         """
         source = self.task.source
         index, image = source.index_of(level), source.levels[level]
         model = self.model.with_blur(source.blur_at(self.task.options.blur, level))
-        if model.position:
-            cleaning = Cleaning.of(self.task.options)
-            model = model.with_cleaning(source.cleaning_at(cleaning, level, model.position))
+        cleaning = Cleaning.of(self.task.options)
+        model = model.with_cleaning(source.cleaning_at(cleaning, level, model.position))
         mask = None if self.masks is None else self.masks[level]
         part = image if index is None else image[index]
         if self.label is None:
