@@ -64,6 +64,18 @@ def list_tiff_series(path: Path) -> tuple[Series, ...]:
         return name_series(find_images(file))
 
 
+def read_stored_axes(path: Path, shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    """Return the axes of the image of a TIFF file whose array has a shape, as it is stored.
+
+    Returns nothing if there is no such image. The pixels are not read.
+    """
+    with open_tiff(path) as file:
+        for image in find_images(file):
+            if image.series.shape == shape:
+                return read_axes(file, image, image.series.axes)
+    return ()
+
+
 def read_tiff(path: Path, number: int | None = None) -> Picture:
     """Read an image of a TIFF file: lazily if it is large, otherwise completely.
 

@@ -27,6 +27,7 @@ from napari_kmeans.viewer.dock.choices import (
     stack_field,
 )
 from napari_kmeans.viewer.dock.mask_choices import mask_choices
+from napari_kmeans.viewer.dock.size_offer import SizeOffer
 from napari_kmeans.viewer.dock.status import PreparingNote, StatusLine
 from napari_kmeans.viewer.from_layers.start_marks import can_hold_marks
 from napari_kmeans.viewer.widgets.class_picker import ClassPicker
@@ -109,6 +110,7 @@ class Fields(Container[Any]):
         self.mask_classes = ClassPicker()
         self.channel_axis = channel_axis_field(lambda _: channel_axis_choices(self.image.value))
         self.channel_hint = Note()
+        self.size_offer = SizeOffer(self.viewer)
         return [self.image, self.together, self.channel_axis, self.mask]
 
     def _option_fields(self) -> list[Any]:
@@ -194,6 +196,7 @@ class Fields(Container[Any]):
             form(
                 [
                     (self.image.label, self.image.tooltip, image),
+                    self.size_offer,
                     self.together,
                     self.channel_hint,
                     self.channel_axis,

@@ -408,6 +408,7 @@ class KMeansWidget(Fields):
         """Choose the axis of the channels of another image if its label says so."""
         image = self.image.value
         self._size_watcher.watch(image)
+        self.size_offer.follow(image)
         if image is not self._axis_image:
             self._axis_image = image
             offer_choices(self.channel_axis)
@@ -451,6 +452,7 @@ class KMeansWidget(Fields):
         show_row(self.stack, self._n_axes() > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.show_size_fields(self._area_unit())
+        self.size_offer.update_offer()
         self.together.visible = self._can_combine_layers()
         may_have_axis = likely_channel_axis(image) is not None and not self._combines_layers()
         show_row(self.channel_axis, may_have_axis)

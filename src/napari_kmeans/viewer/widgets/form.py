@@ -275,8 +275,8 @@ def form(rows: Sequence[Any]) -> QWidget:
     Parameters
     ----------
     rows : sequence
-        Each row is a field of magicgui, or a tuple of label, tooltip and QWidget.
-        A check box contains its own label and gets the full width, as a note does.
+        Each row is a field of magicgui, a QWidget, or a tuple of label, tooltip and QWidget.
+        A check box contains its own label and gets the full width, as a QWidget does.
     """
     widget = QWidget()
     layout = QFormLayout(widget)
@@ -285,7 +285,7 @@ def form(rows: Sequence[Any]) -> QWidget:
     for each in rows:
         if isinstance(each, CheckBox):
             layout.addRow(each.native)
-        elif isinstance(each, Note):
+        elif isinstance(each, QWidget):
             layout.addRow(each)
         elif isinstance(each, tuple):
             label, tooltip, content = each
