@@ -240,6 +240,29 @@ def test_confidence_of_several_images_is_that_of_all_pixels():
     np.testing.assert_allclose(table["confidence"], mean_by_loop(labels, confidence), rtol=1e-6)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_tables_of_slices_have_the_mean_confidence(lazy):
+    image = da.from_array(GRAY, chunks=(2, 9, 30)) if lazy else GRAY
+    mask = np.random.default_rng(5).random(GRAY.shape) < 0.8
+    mask[2] = False
+    segmentation = segment_slices(image, 3, mask=mask)
+    result = add_confidence(segmentation, image, mask=mask)
+    labels = np.asarray(segmentation.labels)
+    confidence = segmentation.model.confidence(GRAY, mask=mask)
+    np.testing.assert_allclose(result.table["confidence"], mean_by_loop(labels, confidence))
+    own = result.slice_table
+    expected = [
+        confidence[number][labels[number] == index].mean(dtype=float)
+        for number, index in zip(own["slice"], own["index"], strict=True)
+    ]
+    np.testing.assert_allclose(own["confidence"], expected, rtol=1e-6)
+    assert own.drop(columns="confidence").equals(segmentation.slice_table)
+    assert result.distortion == segmentation.distortion
+    assert "confidence" not in segmentation.table
+    with pytest.raises(ValueError, match=r"image must be .* \(6, 20, 30\), got ndarray"):
+        add_confidence(segmentation, GRAY[..., :29])
+
+
 def test_merged_classes_have_no_confidence_until_it_is_measured_again():
     segmentation = add_confidence(segment(COFFEE, 4), COFFEE)
     merged = apply_classes(segmentation, segmentation.model.classes.merge([2, 3]))

@@ -1,25 +1,37 @@
-"""Add the mean confidence of each class to the table of a segmentation."""
+"""Add the mean confidence of each class to the tables of a segmentation."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_kmeans.checks import check_result
+import numpy as np
+
+from napari_kmeans.checks import check_result, quote_value
 from napari_kmeans.execution.progress import Report, part_of
-from napari_kmeans.imaging.label_counts import LabelCounter
+from napari_kmeans.imaging.label_counts import LabelCounter, LabelCounts
 from napari_kmeans.measuring import with_confidence
 from napari_kmeans.segmentation import Segmentation, check_image_of
+from napari_kmeans.stacks import StackSegmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AnySegmentation = TypeVar("AnySegmentation", Segmentation, StackSegmentation)
 
 
 def add_confidence(
-    segmentation: Segmentation, image: Any, *, mask: Any = None, progress: Report | None = None
-) -> Segmentation:
+    segmentation: AnySegmentation,
+    image: Any,
+    *,
+    mask: Any = None,
+    progress: Report | None = None,
+) -> AnySegmentation:
     """Return a segmentation whose table has the mean confidence of each class.
 
     Parameters
     ----------
-    segmentation : Segmentation
+    segmentation : Segmentation or StackSegmentation
         It is not changed.
     image : array, or list of arrays
         The image, or the images, that were segmented. A dask image is read once more.
@@ -30,11 +42,12 @@ def add_confidence(
 
     Returns
     -------
-    Segmentation
-        Its table has the column `confidence`, from -1 to 1: the mean over the pixels that have
-        the label of their confidence in this class, ``model.confidence(image,
-        labels=labels)``. Without `smoothing`, a pixel that `min_size` moved from a nearer class
-        counts as negative. Pixels that are left out or undecided do not count.
+    Segmentation or StackSegmentation
+        Its table, and that of the slices of a stack, have the column `confidence`, from -1 to 1:
+        the mean over the pixels that have the label of their confidence in this class,
+        ``model.confidence(image, labels=labels)``. Without `smoothing`, a pixel that `min_size`
+        moved from a nearer class counts as negative. Pixels that are left out or undecided do not
+        count.
 
     Raises
     ------
@@ -47,7 +60,15 @@ def add_confidence(
     >>> segmentation = segment(image, 6)
     >>> add_confidence(segmentation, image).table[["index", "percent", "confidence"]]
     """
-    check_result("segmentation", segmentation, Segmentation, remedy="pass the result of segment")
+    check_result(
+        "segmentation",
+        segmentation,
+        Segmentation,
+        StackSegmentation,
+        remedy="pass the result of segment or segment_slices",
+    )
+    if isinstance(segmentation, StackSegmentation):
+        return _add_to_slices(segmentation, image, mask, progress)
     check_image_of(segmentation, image, mask)
     model, labels = segmentation.model, segmentation.labels
     several = isinstance(labels, list)
@@ -60,3 +81,43 @@ def add_confidence(
         values = model.confidence(each, labels=own_labels, mask=own, progress=report)
         counter.add(own_labels, values)
     return replace(segmentation, table=with_confidence(segmentation.table, counter.counts()))
+
+
+def _add_to_slices(
+    segmentation: StackSegmentation, image: Any, mask: Any, progress: Report | None
+) -> StackSegmentation:
+    import pandas as pd
+
+    model, labels, table = segmentation.model, segmentation.labels, segmentation.slice_table
+    shape = model.open(image, mask).shape
+    if shape != labels.shape:
+        raise ValueError(
+            f"image must be that of the segmentation, with the spatial shape {labels.shape}, got "
+            f"{quote_value(image)}: pass the stack that was segmented."
+        )
+    values = model.confidence(image, labels=labels, mask=mask, progress=progress)
+    counts = {}
+    for number, position in enumerate(np.ndindex(shape[:-2])):
+        counter = LabelCounter()
+        counter.add(labels[position], values[position])
+        counts[number] = counter.counts()
+    slices = [
+        with_confidence(table[table["slice"] == number], each) for number, each in counts.items()
+    ]
+    return replace(
+        segmentation,
+        table=with_confidence(segmentation.table, _join([*counts.values()])),
+        slice_table=pd.concat(slices, ignore_index=True),
+    )
+
+
+def _join(counts: Sequence[LabelCounts]) -> LabelCounts:
+    """Return the counts of several slices together."""
+    labels, places = np.unique(
+        np.concatenate([each.labels for each in counts]), return_inverse=True
+    )
+    own = np.concatenate([each.pixels for each in counts])
+    means = np.concatenate([each.means[:, 0] for each in counts if each.means is not None])
+    pixels = np.bincount(places, own, len(labels))
+    sums = np.bincount(places, own * means, len(labels))
+    return LabelCounts(labels, pixels.astype(np.int64), (sums / pixels)[:, None])

@@ -125,7 +125,7 @@ class StackModel:
         UserWarning
             If the image seems to be in other units, as :meth:`KMeansModel.apply` does.
         """
-        return self.paint(self._open(image, mask), progress)
+        return self.paint(self.open(image, mask), progress)
 
     def memberships(
         self,
@@ -140,7 +140,7 @@ class StackModel:
         As :meth:`KMeansModel.memberships`, for the labels 1 to K. It is 0 for a label that a
         slice does not have, and NaN in slices that are left out.
         """
-        pixels = self._open(image, mask)
+        pixels = self.open(image, mask)
 
         def measure(plane: Any, mask: Any, number: int, _position: Position) -> Any:
             model, names = self.models[number], self.names[number]
@@ -167,7 +167,7 @@ class StackModel:
 
         NaN in slices that are left out.
         """
-        pixels = self._open(image, mask)
+        pixels = self.open(image, mask)
         labels = None if labels is None else as_labels(labels, pixels)
 
         def measure(plane: Any, mask: Any, number: int, position: Position) -> Any:
@@ -184,7 +184,7 @@ class StackModel:
 
         return self._measure(pixels, measure, 1, progress)[..., 0]
 
-    def _open(self, image: Any, mask: Any) -> Pixels:
+    def open(self, image: Any, mask: Any = None) -> Pixels:
         """Return a stack with the axes and channels of the models as pixels."""
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         if len(pixels.shape) != len(self.shape) + 2:
