@@ -287,12 +287,11 @@ class Options:
     min_size_classes: tuple[int, ...] | None = _option(
         None,
         kind=LabelList(),
-        label="Classes of the minimum size",
+        label="Small regions of",
         tooltip="The labels of the clusters whose small regions are replaced, with commas between "
         "them. Small regions of the others stay.",
         note="Default: all.",
         in_cleaning=True,
-        in_dock=False,
     )
     min_confidence: float = _option(
         0.0,

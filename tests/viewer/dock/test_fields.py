@@ -30,7 +30,7 @@ def test_fields_have_the_kind_of_their_option(dock):
 def test_every_option_is_in_a_form(dock):
     for name in DOCK_OPTIONS:
         assert dock.native.isAncestorOf(getattr(dock, name).native), name
-    assert set(OPTIONS) - set(DOCK_OPTIONS) == {"min_size_classes", "spacing"}
+    assert set(OPTIONS) - set(DOCK_OPTIONS) == {"spacing"}
     (more,) = [
         folder
         for folder in dock.native.findChildren(QCollapsible)

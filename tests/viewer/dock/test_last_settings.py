@@ -30,6 +30,7 @@ CHOSEN = {
     "min_size": 12,
     "min_area": 0.0004,
     "size_unit": "area",
+    "min_size_classes": (2, 3),
     "min_confidence": 0.15,
     "refits": 4,
     "balance": 0.25,

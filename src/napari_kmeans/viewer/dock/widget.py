@@ -600,9 +600,10 @@ class KMeansWidget(Fields):
                 if option == "init" and not isinstance(value, str):
                     value = Options.init
                 # The field of a blur has one number. A stack may have no blur along time.
-                value = max(value) if isinstance(value, tuple) else value
-                # Only random_state can be None: the dock cannot show a seed that each run draws.
-                if value is not None and option not in ("min_area", "keep_init"):
+                value = max(value) if option == "blur" and isinstance(value, tuple) else value
+                # The dock cannot show a seed that each run draws.
+                is_shown = option != "random_state" or value is not None
+                if is_shown and option not in ("min_area", "keep_init"):
                     getattr(self, option).value = value
             unused = self._show_min_area(options)
         if name:

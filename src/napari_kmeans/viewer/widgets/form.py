@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_kmeans.checks import LARGEST, Choice, Flag, RealNumber, WholeNumber
-from napari_kmeans.options import AUTO, OPTIONS
+from napari_kmeans.options import AUTO, OPTIONS, LabelList
 from napari_kmeans.viewer.widgets.help_page import HelpButton
 from napari_kmeans.viewer.widgets.tab_order import order_by_layout
 
@@ -73,6 +73,26 @@ class AnyNumber(LineEdit):
         super().set_value(value if isinstance(value, str) else f"{value:.12g}")
 
 
+class LabelListEdit(LineEdit):
+    """A line edit for labels with commas between them. It is empty for None: all labels."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.native.setPlaceholderText("all clusters")
+
+    def get_value(self) -> tuple[int, ...] | str | None:  # type: ignore[override]
+        """Return the labels, or the text if it is not a list of whole numbers."""
+        text = str(super().get_value()).strip()
+        try:
+            return LabelList().parse(text) if text else None
+        except ValueError:
+            return text
+
+    def set_value(self, value: tuple[int, ...] | str | None) -> None:
+        """Show labels or a text."""
+        super().set_value(value if isinstance(value, str) else ", ".join(map(str, value or ())))
+
+
 def option_field(name: str, **arguments: Any) -> Any:
     """Return the field of an option, with its default, bounds, choices and texts."""
     info = OPTIONS[name]
@@ -87,6 +107,8 @@ def option_field(name: str, **arguments: Any) -> Any:
         widget = WordOrNumber
     elif isinstance(kind, RealNumber) and kind.maximum == LARGEST:
         widget = AnyNumber
+    elif isinstance(kind, LabelList):
+        widget = LabelListEdit
     else:
         assert isinstance(kind, WholeNumber | RealNumber)
         arguments.update(min=kind.minimum, max=kind.maximum)
