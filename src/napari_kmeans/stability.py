@@ -92,7 +92,9 @@ def measure_stability(
     Notes
     -----
     Only the fit is repeated: cleaning (`smoothing`, `min_size`, `min_confidence`) is not
-    included, so the labels that are compared are those of the nearest centers.
+    included, so the labels that are compared are those of the nearest centers. The fits start from
+    k-means++. With `keep_init`, a low number then only states that K-means by itself would find
+    other classes than those of the start colors.
 
     High stability does not prove that the classes are real: too few classes are often stable,
     too. Low stability shows that the number of classes, or the boundaries between them, are

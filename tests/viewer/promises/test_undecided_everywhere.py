@@ -179,3 +179,34 @@ def _split(seg):
 
     pairs = zip(seg.labels, seg.recolored, strict=True)
     return [replace(seg, labels=labels, recolored=pixels) for labels, pixels in pairs]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_labels_of_a_file_have_the_confidence_of_before(
+    viewer, open_dock, qtbot, tmp_path, monkeypatch, masked
+):
+    monkeypatch.chdir(tmp_path)
+    iio.imwrite("coffee.png", COFFEE)
+    mask = np.ones(COFFEE.shape[:2], np.uint8)
+    mask[:, 80:] = not masked
+    iio.imwrite("mask.png", mask)
+    options = ["-k", "4", "--smoothing", "0.5", "--min-confidence", "0.25", "--confidence"]
+    assert main(["coffee.png", "--mask", "mask.png", *options, "-o", "out"]) == 0
+    (labels,) = viewer.open("out/coffee-labels.tif", plugin="napari-kmeans")
+    viewer.add_image(COFFEE, name="coffee")
+    viewer.layers.selection.active = labels
+    dock = open_dock()
+    before = labels.features["confidence"].tolist()
+    panel = dock.folds["confidence"].open()
+    panel.add_confidence()
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+    confidence = viewer.layers["coffee confidence"].data
+    expected = KMeansModel.load("out/coffee-model.json").confidence(COFFEE, mask=mask)
+    if masked:
+        # A file does not tell undecided pixels from those outside the mask.
+        expected[labels.data == 0] = np.nan
+        np.testing.assert_allclose(labels.features["confidence"], before, atol=0.02)
+    else:
+        np.testing.assert_array_equal(confidence, expected)
+        np.testing.assert_allclose(labels.features["confidence"], before, rtol=1e-6)
+    np.testing.assert_array_equal(np.isnan(confidence), np.isnan(expected))

@@ -54,9 +54,9 @@ class ConfidencePanel(WorkingPanel):
         self.confidence_button = PushButton(
             name="confidence_button",
             text="Confidence",
-            tooltip="Add an image of how sure the nearest class of each pixel is, by its own "
-            "color: from 0 (between two classes) to 1 (on a center). The table gets the mean "
-            "for each class; pixels that cleaning moved from a nearer class count as negative.",
+            tooltip="Add an image of how sure the class of each pixel is, by its color and, with "
+            "Smooth, by the classes of its neighbors: from 0 (between two classes) to 1 (on a "
+            "center). The table gets the mean for each class.",
         )
         self.stability_button = PushButton(
             name="stability_button",
@@ -241,8 +241,19 @@ class ConfidencePanel(WorkingPanel):
         )
         self.show_message(
             f"Agreement over seeds {stability.seeds:.2f}, over halves of the pixels "
-            f"{stability.halves:.2f} (1 is the best). {found}{_describe_cleaning(result)}"
+            f"{stability.halves:.2f} (1 is the best). {found}{_describe_start(result)}"
+            f"{_describe_cleaning(result)}"
         )
+
+
+def _describe_start(result: Result) -> str:
+    """Return a sentence about start colors that were kept; empty if the centers were fitted."""
+    if not result.options.keep_init:
+        return ""
+    return (
+        " The start colors of this result were kept: the fits that are compared with it start "
+        "elsewhere, and need not find them."
+    )
 
 
 def _describe_cleaning(result: Result) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_kmeans.measuring import COUNT_COLUMNS
+from napari_kmeans.measuring import COUNT_COLUMNS, UNDECIDED, count_undecided
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import Options
 from napari_kmeans.segmentation import Segmentation
@@ -24,7 +24,12 @@ from napari_kmeans.viewer.provenance import (
     result_key,
 )
 from napari_kmeans.viewer.to_layers.label_colors import MEAN, layer_table
-from napari_kmeans.viewer.to_layers.label_table import without_mark
+from napari_kmeans.viewer.to_layers.label_table import (
+    counted_index,
+    counted_level,
+    is_outdated,
+    without_mark,
+)
 from napari_kmeans.viewer.to_layers.layer_classes import edited_model, model_of
 
 if TYPE_CHECKING:
@@ -128,10 +133,13 @@ class Result:
     def masks(self) -> list[Any] | None:
         """The mask of the clustered slices of each level; None if no pixel was left out.
 
-        The mask of a result that was rebuilt is where its labels are not 0.
+        The mask of a result that was rebuilt is where its labels are not 0, unless its table counts
+        the rest as undecided.
         """
         if self.task is None or self.recorded is None or self.labels is None:
             return None if self.task is None else self.task.masks
+        if _counts_all_pixels(self.labels):
+            return None
         masks = []
         for level, array in enumerate(layer_levels(self.labels)):
             index = self.task.source.index_of(level)
@@ -307,6 +315,15 @@ def _recolored_levels(recolored: list[Image], source: Source) -> list[Any]:
     if any(layer is None for layer in ordered):
         return list(source.levels)
     return list(source_of_channels([layer for layer in ordered if layer is not None]).levels)
+
+
+def _counts_all_pixels(labels: Labels) -> bool:
+    """Return whether the pixels in a table and the undecided ones are all pixels of the labels."""
+    table = labels.features
+    if UNDECIDED not in table or is_outdated(table):
+        return False
+    counted = layer_levels(labels)[counted_level(labels)][counted_index(labels)]
+    return bool(table["pixels"].sum() + count_undecided(table) == counted.size)
 
 
 def _read_options(record: dict[str, Any], model: AnyModel) -> Options:
