@@ -253,6 +253,15 @@ def test_legend_has_a_row_for_each_class(coffee, tmp_path):
         figure.savefig(tmp_path / f"legend.{suffix}")
 
 
+def test_legend_states_undecided_pixels(coffee):
+    image, _ = coffee
+    table = segment(image, 3, min_confidence=0.3).table
+    share = 100 * table["undecided"].sum() / (table["undecided"] + table["pixels"]).sum()
+    (axes,) = plot_legend(segment(image, 3, min_confidence=0.3)).axes
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[3::4] == ["", "undecided", f"{share:.1f} %"]
+
+
 # --------------------------------------------------------------- shares of groups
 
 

@@ -135,7 +135,8 @@ def plot_legend(segmentation: Segmentation | StackSegmentation) -> Figure:
     Parameters
     ----------
     segmentation : Segmentation or StackSegmentation
-        The result of `segment` or `segment_slices`.
+        The result of `segment` or `segment_slices`. The percentages are of the pixels that have
+        a class. If pixels are undecided, a last row has their percentage of all pixels.
 
     Returns
     -------
@@ -164,6 +165,7 @@ def plot_legend_of_table(table: pd.DataFrame) -> Figure:
     rows = legend_rows(table)[:_MAX_LEGEND_ROWS]
     if len(rows) < len(table):
         rows.append(LegendRow("…", f"{len(table) - len(rows)} more", "#ffffff", ""))
+    rows += undecided_rows(table)
     height = _LEGEND_ROW * max(len(rows), 1)
     figure = _new_figure(1, height)
     figure.set_layout_engine("none")
@@ -207,6 +209,15 @@ def legend_rows(table: pd.DataFrame) -> list[LegendRow]:
         LegendRow(str(label), _shorten(str(name)), color, _share(share, bool(is_ignored)))
         for label, name, color, share, is_ignored in rows
     ]
+
+
+def undecided_rows(table: pd.DataFrame) -> list[LegendRow]:
+    """Return a row for the pixels that a table counts as undecided; none if there are none."""
+    undecided = count_undecided(table)
+    if not undecided:
+        return []
+    percent = 100 * undecided / (undecided + int(table["pixels"].sum()))
+    return [LegendRow("", "undecided", "#ffffff", _share(percent, is_ignored=False))]
 
 
 def _share(percent: float, is_ignored: bool) -> str:

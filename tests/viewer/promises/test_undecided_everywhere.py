@@ -12,6 +12,7 @@ from skimage import data
 from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.cli.main import main
 from napari_kmeans.figures import plot_palette
+from napari_kmeans.viewer.from_layers.view import canvas_overlays
 from napari_kmeans.viewer.to_layers.as_python import script_of
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.frame_table import FramesWork
@@ -55,6 +56,12 @@ def test_dock_panels_and_script(viewer, open_dock, finish, qtbot, expected, tmp_
     values: dict = {}
     exec(script, values)
     np.testing.assert_array_equal(values["labels"], expected.labels)
+    legend = dock.folds["clusters"].panel.legend
+    legend.value = True
+    rows = [each.text for key, each in canvas_overlays(viewer).items() if "legend" in key]
+    assert len(rows) == 5
+    assert rows[-1].replace("\u00a0", "") == f"undecided  {share:.1f} %"
+    legend.value = False
     # The image shows the nearest class of each pixel, the table the class that the pixel has.
     panel = dock.folds["confidence"].open()
     panel.add_confidence()
@@ -75,6 +82,9 @@ def test_dock_panels_and_script(viewer, open_dock, finish, qtbot, expected, tmp_
     np.testing.assert_array_equal(applied.data, model.predict(other))
     counts = model.count_undecided(model.open(other))
     assert applied.features["undecided"].tolist() == counts.tolist()
+    share = f"{100 * counts.sum() / applied.data.size:.1f} %"
+    text = f"Applied to “other” ({share} of the pixels undecided)."
+    assert apply.match.text().startswith(text)
 
 
 def test_edits_in_the_list_of_clusters(expected):

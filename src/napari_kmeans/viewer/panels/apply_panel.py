@@ -11,6 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 
 from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.measuring import count_undecided
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.from_layers.apply_targets import (
@@ -230,7 +231,9 @@ class ApplyPanel(WorkingPanel):
             if outcome is not None
         ]
         self.dock.show_applied(applied, update=update, is_latest=is_latest)
-        names = ", ".join(f"“{source.name}”" for source, _ in applied)
+        names = ", ".join(
+            f"“{source.name}”{_describe_undecided(outcome)}" for source, outcome in applied
+        )
         self._applied = f"Applied to {names}." if names else ""
         self.work_changed()
 
@@ -368,3 +371,11 @@ class ApplyPanel(WorkingPanel):
         path = ask_what_to_open(self, "Load model", _FILE_FILTER)
         if path is not None:
             self.load(path)
+
+
+def _describe_undecided(outcome: Segmentation) -> str:
+    """Return the share of the undecided pixels in brackets; empty if there are none."""
+    undecided, decided = count_undecided(outcome.table), int(outcome.table["pixels"].sum())
+    if not undecided:
+        return ""
+    return f" ({100 * undecided / (undecided + decided):.1f} % of the pixels undecided)"

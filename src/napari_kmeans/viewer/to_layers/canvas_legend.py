@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components.overlays import TextOverlay
 
-from napari_kmeans.figures import LegendRow, legend_rows
+from napari_kmeans.figures import LegendRow, legend_rows, undecided_rows
 from napari_kmeans.imaging.colors import LUMINANCE
 from napari_kmeans.viewer.from_layers.layer_watcher import LayerWatcher
 from napari_kmeans.viewer.from_layers.view import canvas_overlays
@@ -85,7 +85,7 @@ class CanvasLegend:
         if len(rows) > _MAX_ROWS:
             n_more = len(rows) - _MAX_ROWS + 1
             rows = [*rows[: _MAX_ROWS - 1], LegendRow("…", f"{n_more} more", "#000000", "")]
-        return rows
+        return [*rows, *undecided_rows(table)]
 
 
 def _settings(row: LegendRow) -> dict[str, Any]:
