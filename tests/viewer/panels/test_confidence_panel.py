@@ -191,3 +191,33 @@ def test_the_stability_is_that_of_the_fit_before_labels_are_cleaned(viewer, run_
         f"Smooth and Minimum size come after the fit. "
         f"No pixel of the labels is in classes {', '.join(empty)}."
     )
+
+
+@pytest.mark.window
+def test_the_message_is_in_view(viewer, open_dock, finish, work, qtbot):
+    viewer.add_image(COFFEE, name="coffee")
+    viewer.window.resize(1000, 600)
+    dock = open_dock()
+    viewer.show()
+    dock.run()
+    finish(dock)
+    dock.folds["clusters"].open()
+    panel = dock.folds["confidence"].open()
+    work(panel, panel.add_confidence)
+    qtbot.waitUntil(lambda: not panel.message.visibleRegion().isEmpty(), timeout=5000)
+    assert panel.message.text().startswith("Mean confidence")
+    height = panel.message.visibleRegion().boundingRect().height()
+    assert height == panel.message.height()
+
+
+def test_a_stability_with_kept_start_colors_says_what_is_compared(viewer, run_dock, work):
+    viewer.add_image(COFFEE, name="coffee")
+    points = viewer.add_points([[5, 5], [30, 40], [55, 60]])
+    viewer.layers.selection.active = viewer.layers["coffee"]
+    dock, panel = run_dock(init=points, keep_init=True)
+    assert dock.result.options.keep_init
+    work(panel, panel.measure_stability)
+    assert "The start colors of this result were kept" in panel.message.text()
+    dock, panel = run_dock(init="k-means++")
+    work(panel, panel.measure_stability)
+    assert "start colors" not in panel.message.text()

@@ -18,7 +18,7 @@ from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attrib
 from napari_kmeans.viewer.panels.cluster_choices import cluster_rows
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.soft_layer import follow_model, soft_layer
-from napari_kmeans.viewer.widgets.form import form, narrow, renew_choices, row
+from napari_kmeans.viewer.widgets.form import form, narrow, renew_choices, row, scroll_to
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -152,6 +152,12 @@ class ConfidencePanel(WorkingPanel):
         self._on_classes_edited()
         self.show_message("")
         self.work_changed()
+
+    def show_message(self, text: str) -> None:
+        """Show a text below the buttons, and scroll to it: the window may end there."""
+        super().show_message(text)
+        if text:
+            scroll_to(self.message)
 
     def reset_choices(self) -> None:
         """Disable the buttons after the labels were removed."""
