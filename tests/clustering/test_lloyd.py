@@ -161,6 +161,19 @@ def test_restarts_are_single_runs_from_their_seeds(init, shape, max_iter):
         np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
+def test_the_cost_is_that_of_the_centers_and_labels():
+    for seed in range(1500):
+        rng = np.random.default_rng(seed)
+        points = rng.integers(0, 3, (int(rng.integers(2, 9)), int(rng.integers(1, 3)))).astype(
+            float
+        )
+        weights, start = rng.random(len(points)) + 0.1, rng.random((int(rng.integers(2, 7)), 1)) * 3
+        start = np.repeat(start, points.shape[1], axis=1)
+        fit = run(points, weights, start, max_iter=int(rng.integers(1, 4)), tol=0.0)
+        squares = brute_force_nearest(points, fit.centers)[1]
+        np.testing.assert_allclose(fit.inertia, weights @ squares, atol=1e-12, err_msg=str(seed))
+
+
 class ParentOf:
     """A random generator that returns the same child for each call of `spawn`."""
 

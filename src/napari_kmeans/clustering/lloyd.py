@@ -97,9 +97,12 @@ def lloyd(
         # The last iteration can leave a center without points, also if `max_iter` is 1. Refill
         # it, so that no cluster is lost while there are points for it.
         for _ in range(len(start) if max_iter else 0):
-            if assignment.counts.all() or not _move_and_refill(assignment):
+            if assignment.counts.all():
                 break
+            n_refilled = _move_and_refill(assignment)
             assignment.update()
+            if not n_refilled:
+                break
     return Fit(assignment.centers, assignment.cost(), n_iter, assignment.labels())
 
 

@@ -44,13 +44,17 @@ cluster. Most swaps increase it by more, and are given up before their iteration
 of the time of a swap. With 0.1, half as many swaps have iterations, and the cost is 0.2 % higher
 at K = 256."""
 
+_MANY_LOST = 2
+"""A ball is compared with all centers if more than one in so many of its points have lost one."""
+
 _BALL_SIZE = 16
 """Consecutive points that are compared with the same centers. They are near each other, because
 they are cells in the order of their division. With 32 points, a search takes as long with up to 32
 clusters, and a tenth longer with 256."""
 
 _CALL_WORK = 2**20
-"""Distances in one compiled call of swaps, which cannot be canceled: a few milliseconds."""
+"""Coordinates that the swaps of one compiled call visit before their iterations. A call cannot be
+canceled: it takes a few milliseconds, and up to 0.1 s with hundreds of clusters."""
 
 _MAX_ROUNDS = 20
 """Largest number of rounds of single moves. In photographs, no point moves after 3 to 10 rounds."""
@@ -164,9 +168,13 @@ class Scratch(NamedTuple):
 
     Attributes
     ----------
-    balls : (B, F + 1) float64 array
-        The mean and the radius of each ball: `_BALL_SIZE` points that follow each other, and are
-        near each other.
+    balls : (B + 1, F + 1) float64 array
+        The mean and the radius of each ball: `_BALL_SIZE` points that follow each other. The last
+        row is that of a ball of packed points.
+    all_points, packed : (n,) int64 arrays
+        The indices of all points, and of points that are compared with all centers.
+    is_lost : (size,) bool array
+        Whether each point of a ball has lost one of its two nearest centers.
     gains : (K,) float64 array
         By how much the cost falls if each center moves to the mean of its points.
     has_moved, moved : (K,) bool and int64 arrays
@@ -187,6 +195,9 @@ class Scratch(NamedTuple):
     """
 
     balls: Floats
+    all_points: NDArray[np.int64]
+    packed: NDArray[np.int64]
+    is_lost: NDArray[np.bool_]
     gains: Floats
     has_moved: NDArray[np.bool_]
     moved: NDArray[np.int64]
@@ -209,7 +220,11 @@ class Scratch(NamedTuple):
         gains, reaches, losses, new_losses = np.zeros((4, n_clusters))
         cumulative, distances = np.empty((2, n_points))
         return cls(
-            np.empty((-(-n_points // _BALL_SIZE), n_features + 1)),
+            np.empty((-(-n_points // _BALL_SIZE) + 1, n_features + 1)),
+            np.arange(n_points),
+            # Each point is written before it is known whether it stays.
+            np.empty(n_points + 1, np.int64),
+            np.zeros(_BALL_SIZE, np.bool_),
             gains,
             np.zeros(n_clusters, np.bool_),
             np.empty(n_clusters, np.int64),
@@ -244,7 +259,7 @@ def try_swaps(
     n_features, n_points = columns.shape
     best, trial = Clusters.of(centers.copy(), n_points), Clusters.of(centers.copy(), n_points)
     scratch, costs = Scratch.of(n_points, n_features, len(centers)), np.zeros(2)
-    per_call = max(1, _CALL_WORK // (4 * n_points))
+    per_call = max(1, _CALL_WORK // ((n_features + 1) * n_points))
     for first in range(0, max(1, len(draws)), per_call):
         step(0)
         some = draws[first : first + per_call]
@@ -277,17 +292,15 @@ def _try_swaps(
     centers, labels, squares = trial.centers, trial.labels, trial.squares
     sums, totals, counts = trial.sums, trial.totals, trial.counts
     balls, gains, has_moved, moved = scratch.balls, scratch.gains, scratch.has_moved, scratch.moved
-    reaches, own = scratch.reaches, scratch.points
+    reaches, own, packed, is_lost = scratch.reaches, scratch.points, scratch.packed, scratch.is_lost
     own_labels, own_squares = scratch.labels, scratch.squares
     n_features, n_points = columns.shape
-    n_clusters = centers.shape[0]
+    n_clusters, n_balls = centers.shape[0], balls.shape[0] - 1
     # With a number that is known before, the compiler would unroll the loops over a ball, and not
     # use vector instructions.
     distances, size = own[n_features], own.shape[1]
     # A literal 0 would be a type of its own, for which numba compiles a function again.
     is_better, n_tried, cost, cost_of_means = not is_new, np.int64(0), 0.0, 0.0
-    if is_new:
-        _measure_balls(columns, balls, distances)
     while is_new or (costs[0] > 0 and n_tried < draws.shape[0]):
         if not is_new:
             limit = costs[1] * (1 + tolerated / n_clusters)
@@ -297,9 +310,11 @@ def _try_swaps(
             if not is_found:
                 break
         # Iterations of Lloyd's algorithm. After a swap, only few centers move. They are compared
-        # with all points, and all centers with the balls of points that have lost one of their two
-        # nearest centers.
-        min_gain = gain * costs[1]
+        # with all points. Points that have lost one of their two nearest centers are compared with
+        # all centers: together with their ball if these are most of its points, and in new balls
+        # after all others if they are few.
+        # The cost can be a rounding error below 0. A cluster without points has no gain.
+        min_gain = max(gain * costs[1], 0.0)
         for _ in range(1 if is_new else _ITERATIONS_PER_SWAP):
             n_moved = 0
             for k in range(n_clusters):
@@ -314,78 +329,96 @@ def _try_swaps(
                     scratch.columns[j, k] = centers[k, j]
                 for c in range(n_moved):
                     scratch.moved_columns[j, c] = centers[moved[c], j]
-            for start in range(0, n_points, size):
-                n, ball = min(size, n_points - start), start // size
-                # All centers are compared if one of the two nearest centers of a point has moved.
-                is_searched, limit = False, 0.0
-                for i in range(start, start + n):
-                    a, b = labels[0, i], labels[1, i]
-                    is_searched |= (b < 0) | has_moved[a] | has_moved[b]
-                    limit = squares[1, i] if squares[1, i] > limit else limit
-                compared = scratch.all_clusters if is_searched else moved
-                compared_columns = scratch.columns if is_searched else scratch.moved_columns
-                n_compared = n_clusters if is_searched else n_moved
-                for c in range(n_compared):
-                    reaches[c] = 0.0
-                for j in range(n_features):
-                    column, mean = compared_columns[j], balls[ball, j]
+            n_packed, n_places = 0, n_points
+            for turn in range(2):
+                places = packed if turn else scratch.all_points
+                for start in range(0, n_places, size):
+                    n, ball = min(size, n_places - start), n_balls if turn else start // size
+                    n_lost, limit = 0, 0.0
+                    for i in range(n):
+                        place = places[start + i]
+                        a, b = labels[0, place], labels[1, place]
+                        is_lost[i] = (b < 0) | has_moved[a] | has_moved[b]
+                        n_lost += is_lost[i]
+                        square = 0.0 if is_lost[i] else squares[1, place]
+                        limit = square if square > limit else limit
+                    is_searched = turn == 1 or _MANY_LOST * n_lost > n
+                    if is_new or turn == 1:
+                        _measure_ball(columns, places, start, n, distances, balls, ball)
+                    if not is_searched:
+                        for i in range(n):
+                            packed[n_packed] = places[start + i]
+                            n_packed += is_lost[i]
+                    compared = scratch.all_clusters if is_searched else moved
+                    compared_columns = scratch.columns if is_searched else scratch.moved_columns
+                    n_compared = n_clusters if is_searched else n_moved
                     for c in range(n_compared):
-                        reaches[c] += (column[c] - mean) * (column[c] - mean)
-                # Centers that are farther than this are not among the two nearest of any point.
-                radius, limit = balls[ball, n_features], np.sqrt(limit)
-                if is_searched:
-                    # Two centers are always as near as the farther one of any two.
-                    limit = np.inf
-                    for i in range(start, start + n):
-                        a, b = labels[0, i], labels[1, i]
-                        if b >= 0:
-                            farther = reaches[a] if reaches[a] > reaches[b] else reaches[b]
-                            limit = farther if farther < limit else limit
-                    limit = np.sqrt(limit) + radius
-                limit = (limit * (1 + 1e-9) + radius) ** 2
-                is_near = is_searched
-                for c in range(n_compared):
-                    is_near |= reaches[c] <= limit
-                if not is_near:
-                    continue
-                for j in range(n_features):
-                    for i in range(n):
-                        own[j, i] = columns[j, start + i]
-                for rank in range(2):
-                    for i in range(n):
-                        own_squares[rank, i] = np.inf if is_searched else squares[rank, start + i]
-                        own_labels[rank, i] = labels[rank, start + i]
-                for c in range(n_compared):
-                    if reaches[c] > limit:
+                        reaches[c] = 0.0
+                    for j in range(n_features):
+                        column, mean = compared_columns[j], balls[ball, j]
+                        for c in range(n_compared):
+                            reaches[c] += (column[c] - mean) * (column[c] - mean)
+                    # Centers that are farther than this are not among the two nearest of any point.
+                    radius, limit = balls[ball, n_features], np.sqrt(limit)
+                    if is_searched:
+                        # Two centers are always as near as the farther one of any two.
+                        limit = np.inf
+                        for i in range(n):
+                            a, b = labels[0, places[start + i]], labels[1, places[start + i]]
+                            if b >= 0:
+                                farther = reaches[a] if reaches[a] > reaches[b] else reaches[b]
+                                limit = farther if farther < limit else limit
+                        limit = np.sqrt(limit) + radius
+                    limit = (limit * (1 + 1e-9) + radius) ** 2
+                    is_near = is_searched
+                    for c in range(n_compared):
+                        is_near |= reaches[c] <= limit
+                    if not is_near:
                         continue
-                    k = compared[c]
-                    column, center = own[0], centers[k, 0]
-                    for i in range(size):
-                        distances[i] = (column[i] - center) * (column[i] - center)
-                    for j in range(1, n_features):
-                        column, center = own[j], centers[k, j]
+                    for j in range(n_features):
+                        for i in range(n):
+                            own[j, i] = columns[j, places[start + i]]
+                    for rank in range(2):
+                        for i in range(n):
+                            place = places[start + i]
+                            own_squares[rank, i] = np.inf if is_searched else squares[rank, place]
+                            own_labels[rank, i] = labels[rank, place]
+                    for c in range(n_compared):
+                        if reaches[c] > limit:
+                            continue
+                        k = compared[c]
+                        column, center = own[0], centers[k, 0]
                         for i in range(size):
-                            distances[i] += (column[i] - center) * (column[i] - center)
-                    # Values are selected without a branch, so that the compiler can vectorize.
-                    for i in range(size):
-                        square = distances[i]
-                        first, second = own_squares[0, i], own_squares[1, i]
-                        a, b = own_labels[0, i], own_labels[1, i]
-                        is_lower, is_second = square < first, square < second
-                        own_squares[1, i] = first if is_lower else (square if is_second else second)
-                        own_labels[1, i] = a if is_lower else (k if is_second else b)
-                        own_squares[0, i] = square if is_lower else first
-                        own_labels[0, i] = k if is_lower else a
-                for i in range(n):
-                    old, label = labels[0, start + i], own_labels[0, i]
-                    if label != old:
-                        _move_to_cluster(
-                            columns, weights, start + i, old, label, sums, totals, counts
-                        )
-                for rank in range(2):
+                            distances[i] = (column[i] - center) * (column[i] - center)
+                        for j in range(1, n_features):
+                            column, center = own[j], centers[k, j]
+                            for i in range(size):
+                                distances[i] += (column[i] - center) * (column[i] - center)
+                        # Values are selected without a branch, so that the compiler can vectorize.
+                        for i in range(size):
+                            square = distances[i]
+                            first, second = own_squares[0, i], own_squares[1, i]
+                            a, b = own_labels[0, i], own_labels[1, i]
+                            is_lower, is_second = square < first, square < second
+                            own_squares[1, i] = (
+                                first if is_lower else (square if is_second else second)
+                            )
+                            own_labels[1, i] = a if is_lower else (k if is_second else b)
+                            own_squares[0, i] = square if is_lower else first
+                            own_labels[0, i] = k if is_lower else a
                     for i in range(n):
-                        squares[rank, start + i] = own_squares[rank, i]
-                        labels[rank, start + i] = own_labels[rank, i]
+                        if is_lost[i] and not is_searched:
+                            continue
+                        place = places[start + i]
+                        old, label = labels[0, place], own_labels[0, i]
+                        if label != old:
+                            _move_to_cluster(
+                                columns, weights, place, old, label, sums, totals, counts
+                            )
+                        for rank in range(2):
+                            squares[rank, place] = own_squares[rank, i]
+                            labels[rank, place] = own_labels[rank, i]
+                n_places = n_packed
             cost = 0.0
             for i in range(n_points):
                 cost += weights[i] * squares[0, i]
@@ -507,26 +540,25 @@ def _find_swap(
 
 
 @inline_kernel
-def _measure_balls(columns: Any, balls: Any, distances: Any) -> None:
-    """Write the mean and the radius of each ball."""
-    n_features, n_points = columns.shape
-    size = distances.shape[0]
-    for ball in range(balls.shape[0]):
-        start = ball * size
-        n = min(size, n_points - start)
+def _measure_ball(
+    columns: Any, places: Any, start: int, n: int, distances: Any, balls: Any, ball: int
+) -> None:
+    """Write the mean and the radius of the points at some places."""
+    n_features = columns.shape[0]
+    for i in range(n):
+        distances[i] = 0.0
+    for j in range(n_features):
+        total = 0.0
         for i in range(n):
-            distances[i] = 0.0
-        for j in range(n_features):
-            total = 0.0
-            for i in range(n):
-                total += columns[j, start + i]
-            mean = balls[ball, j] = total / n
-            for i in range(n):
-                distances[i] += (columns[j, start + i] - mean) * (columns[j, start + i] - mean)
-        largest = 0.0
+            total += columns[j, places[start + i]]
+        mean = balls[ball, j] = total / n
         for i in range(n):
-            largest = distances[i] if distances[i] > largest else largest
-        balls[ball, n_features] = np.sqrt(largest)
+            distance = columns[j, places[start + i]] - mean
+            distances[i] += distance * distance
+    largest = 0.0
+    for i in range(n):
+        largest = distances[i] if distances[i] > largest else largest
+    balls[ball, n_features] = np.sqrt(largest)
 
 
 @inline_kernel
