@@ -147,6 +147,58 @@ def test_undecided_pixels_do_not_depend_on_chunks(monkeypatch):
         np.testing.assert_array_equal(found.compute(), expected)
 
 
+@pytest.mark.parametrize("shape", [(40, 50), (1, 40, 50), (40, 1, 50), (40, 50, 1)])
+def test_axes_without_neighbors_may_be_the_last(shape):
+    image = noisy_regions(40, 50)
+    spacing = (1.0, 0.0)
+    whole = tuple(spacing[0] if length == 40 else 0.0 for length in shape)
+    options = {"smoothing": 1.0, "min_confidence": 0.3}
+    expected = segment(np.ascontiguousarray(image.T), 3, spacing=(0.0, 1.0), **options)
+    result = segment(image.reshape(shape), 3, spacing=whole, **options)
+    np.testing.assert_array_equal(result.labels.reshape(image.shape), expected.labels.T)
+    confidence = result.model.confidence(image.reshape(shape)).reshape(image.shape)
+    theirs = expected.model.confidence(np.ascontiguousarray(image.T)).T
+    np.testing.assert_allclose(confidence, theirs, atol=1e-5)
+    fortran = np.asfortranarray(result.labels)
+    own = result.model.confidence(image.reshape(shape), labels=fortran)
+    same = result.model.confidence(image.reshape(shape), labels=result.labels)
+    np.testing.assert_array_equal(own, same)
+
+
+@pytest.mark.parametrize("rows", [(12, 0, 12, 6), (0, 30), (2, 0, 2, 26), (30, 0)])
+def test_chunks_without_pixels_change_nothing(rows):
+    image = noisy_regions(30, 34)
+    segmentation = segment(image, 4, smoothing=1.0)
+    model, expected = segmentation.model, segmentation.model.confidence(image)
+    lazy = da.from_array(image, chunks=(rows, (20, 14)))
+    found = model.confidence(lazy)
+    assert found.chunks == lazy.chunks
+    np.testing.assert_array_equal(found.compute(), expected)
+    found = model.confidence(lazy, labels=segmentation.labels, mask=np.ones(image.shape, bool))
+    np.testing.assert_array_equal(found.compute(), expected)
+
+
+def test_labels_outside_a_mask_are_no_neighbors(fitted):
+    image, points, mask, segmentation = fitted
+    inside = mask & (np.random.default_rng(8).random(mask.shape) < 0.7)
+    model = segmentation.model
+    labels = np.random.default_rng(1).integers(1, 5, mask.shape)
+    expected = silhouettes(points, np.where(inside, labels, 0), model)
+    confidence = model.confidence(image, mask=inside, labels=labels)
+    np.testing.assert_allclose(confidence, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"smoothing": 1.0, "min_confidence": 0.2}])
+def test_an_image_in_memory_has_its_confidence_in_memory(options):
+    image = noisy_regions(30, 34)
+    segmentation = segment(image, 4, **options)
+    labels = da.from_array(segmentation.labels, chunks=9)
+    confidence = segmentation.model.confidence(image, labels=labels)
+    assert isinstance(confidence, np.ndarray)
+    expected = segmentation.model.confidence(image, labels=segmentation.labels)
+    np.testing.assert_array_equal(confidence, expected)
+
+
 def test_a_merged_class_has_neighbors_of_all_its_clusters(fitted):
     image, points, mask, segmentation = fitted
     merged = apply_classes(segmentation, segmentation.model.classes.merge([2, 3]))

@@ -13,6 +13,7 @@ from skimage import data
 from napari_kmeans import (
     KMeansModel,
     apply_classes,
+    measure,
     merge_clusters,
     merge_similar,
     segment,
@@ -47,6 +48,23 @@ def silhouettes(image, labels, model):
             b = min(distances.values())
             found[place] = (b - a) / max(a, b)
     return found
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_measured_pixels_stay_undecided_after_classes_were_merged(smoothing, lazy):
+    image = da.from_array(COFFEE, chunks=(20, 70, 3)) if lazy else COFFEE
+    segmentation = segment(image, 5, smoothing=smoothing, min_confidence=0.2)
+    classes = segmentation.model.classes.merge([2, 3]).merge([4, 5])
+    merged = apply_classes(segmentation, classes)
+    table = measure(merged, image)
+    assert table["undecided"].tolist() == merged.table["undecided"].tolist()
+    assert (table["pixels"] + table["undecided"]).sum() == COFFEE[..., 0].size
+    # With the image, the pixels between merged classes are decided.
+    decided = apply_classes(segmentation, classes, image=image)
+    table = measure(decided, image)
+    assert table["undecided"].sum() == (np.asarray(decided.labels) == 0).sum()
+    assert table["undecided"].sum() < merged.table["undecided"].sum()
 
 
 @pytest.mark.parametrize("cleaning", [{}, {"smoothing": 1.5}, {"min_size": 9}])

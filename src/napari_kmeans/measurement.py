@@ -91,7 +91,9 @@ def measure(
     confidence : bool, default False
         Whether to measure the mean confidence, as `add_confidence` does.
     mask : array or list, optional
-        As in `segment`. Pixels where it is zero do not count.
+        As in `segment`. Pixels where it is zero do not count. To measure a part of what was
+        segmented, pass it as `regions`: pixels outside a mask are no neighbors, so that another
+        mask than that of the fit can change undecided pixels and the confidence along its border.
     multiscale : bool, default False
         Whether lists are the levels of one multiscale image, finest first. Only the finest
         level is measured. Nothing in a list tells levels from images of different sizes.

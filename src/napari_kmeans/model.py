@@ -456,9 +456,9 @@ class KMeansModel:
         -------
         float32 array of the image's spatial shape
             (b - a) / max(a, b) for the distance a from the class of the pixel and the distance
-            b from the nearest of the other classes [1]_: 0 for a pixel between two classes, 1
-            for a pixel on a center and for a model of one class, negative for a pixel that would
-            be nearer to another class. NaN for pixels that are left out, and for those whose
+            b from the nearest of the other classes [1]_: 0 for a pixel between two classes, at
+            most 1, and negative for a pixel that is nearer to another class. 1 for a model of one
+            class. NaN for pixels that are left out, and for those whose
             label is not that of a class. A lazy dask array if the image is one.
 
         Raises
@@ -488,7 +488,7 @@ class KMeansModel:
            :doi:`10.1111/j.2517-6161.1986.tb01412.x`.
         """
         pixels = self._open_unsplit("confidence", image, mask)
-        known = None if labels is None else _number_classes(as_labels(labels, pixels), self.labels)
+        known = None if labels is None else self._known_classes(pixels, labels)
         stages, smoother, all_known = Progress(progress), None, known
         if self.cleaning.smoothing:
             smoother = self.cleaner().smoother(len(pixels.shape))
@@ -506,6 +506,12 @@ class KMeansModel:
             values = np.where(known > 0, values, np.float32(np.nan))
         stages.finish()
         return values
+
+    def _known_classes(self, pixels: Pixels, labels: Any) -> Any:
+        """Return the class of each pixel, from 1 to K, by its label; 0 for one that is left out."""
+        known = as_labels(labels, pixels)
+        known = _number_classes(known if pixels.is_lazy else np.asarray(known), self.labels)
+        return known if pixels.mask is None else np.where(pixels.mask, known, known.dtype.type(0))
 
     def _clean_all(self, pixels: Pixels, stages: Progress) -> Any:
         """Return the cleaned classes of pixels, from 1 to K, also those of undecided pixels."""
@@ -609,11 +615,21 @@ class KMeansModel:
     def find_undecided(self, pixels: Pixels) -> Any:
         """Return the label of the class of undecided pixels, and 0 for all other pixels.
 
-        None if the model decides all pixels. The pixels are those that `open` returned. A dask
-        array if they are one.
+        Pixels that were undecided before classes were merged count, too: merging does not decide
+        them. None if the model decides all pixels. The pixels are those that `open` returned. A
+        dask array if they are one.
         """
         if not self.cleaning.min_confidence:
             return None
+        undecided = self._find_undecided(pixels)
+        if self.splits or len(self.labels) == len(self.cluster_centers_):
+            return undecided
+        before = replace(self, edited_classes=None)._find_undecided(pixels)
+        names = np.append(0, self.center_labels).astype(undecided.dtype)
+        before = renumber_labels(before, names)
+        return np.where(before > 0, before, undecided)
+
+    def _find_undecided(self, pixels: Pixels) -> Any:
         nearest = self._paint_nearest(pixels, self._painter(pixels, Progress(None), 1))
         cleaner = self.cleaner()
         marked = cleaner.clean_and_mark(pixels, nearest)

@@ -12,7 +12,12 @@ from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import Frame, is_dask, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
-from napari_kmeans.imaging.halos import halo_depths, inner_block, with_halo
+from napari_kmeans.imaging.halos import (
+    halo_depths,
+    inner_block,
+    join_short_chunks,
+    with_halo,
+)
 from napari_kmeans.imaging.neighborhood import compare_like_blocks
 from napari_kmeans.imaging.surroundings import Surroundings
 
@@ -114,21 +119,23 @@ def _map_lazily(
 ) -> Any:
     import dask.array as da
 
-    chunks = pixels.array.chunks[:-1]
-    compared = None
+    given, reaches = pixels.array.chunks[:-1], [0] * len(pixels.shape)
+    if smoother is not None and not smoother.is_off:
+        reaches = [int(distance > 0) for distance in smoother.spacing]
+    # A chunk without pixels has no halo.
+    chunks = join_short_chunks(given, reaches)
+    depths = halo_depths(chunks, reaches)
+    compared, image = None, pixels.array.rechunk(dict(enumerate(chunks)))
     if not space.is_pointwise:
         compared = compare_like_blocks(pixels, space)
         compared = compared.rechunk((*chunks, (compared.shape[-1],)))
-    arrays = [pixels.array]
+    arrays = [image]
     arrays += [] if compared is None else [compared]
-    arrays += [] if pixels.mask is None else [pixels.mask[..., None]]
-    depths = (0,) * len(chunks)
+    arrays += [] if pixels.mask is None else [pixels.mask.rechunk(chunks)[..., None]]
     if labels is not None:
         own = labels.rechunk(chunks) if is_dask(labels) else da.from_array(labels, chunks)
-        if smoother is not None and not smoother.is_off:
-            depths = halo_depths(chunks, [int(distance > 0) for distance in smoother.spacing])
         arrays.append(with_halo(own[..., None], depths))
-    return da.map_blocks(
+    values = da.map_blocks(
         _compute_chunk,
         as_key(function),
         as_key(smoother),
@@ -144,6 +151,7 @@ def _map_lazily(
         chunks=(*chunks, (n_values,)),
         meta=np.empty((0,) * pixels.array.ndim, np.float32),
     )
+    return values.rechunk(dict(enumerate(given)))
 
 
 def _compute_chunk(

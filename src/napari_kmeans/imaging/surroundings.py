@@ -33,7 +33,10 @@ class Surroundings:
             self.smoother = None
             return
         self._margins = tuple(int(distance > 0) for distance in smoother.spacing)
-        padded = np.pad(labels, [(margin, margin) for margin in self._margins])
+        # Padding keeps the order of an array, and the steps are those of rows.
+        padded = np.ascontiguousarray(
+            np.pad(labels, [(margin, margin) for margin in self._margins])
+        )
         self._padded, self._shape = padded.reshape(-1), padded.shape
         steps, self._weights = smoother.neighbors()
         strides = np.array(padded.strides) // padded.itemsize
