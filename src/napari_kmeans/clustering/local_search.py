@@ -296,8 +296,6 @@ def _try_swaps(
     own_labels, own_squares = scratch.labels, scratch.squares
     n_features, n_points = columns.shape
     n_clusters, n_balls = centers.shape[0], balls.shape[0] - 1
-    # With a number that is known before, the compiler would unroll the loops over a ball, and not
-    # use vector instructions.
     distances, size = own[n_features], own.shape[1]
     # A literal 0 would be a type of its own, for which numba compiles a function again.
     is_better, n_tried, cost, cost_of_means = not is_new, np.int64(0), 0.0, 0.0
@@ -313,8 +311,7 @@ def _try_swaps(
         # with all points. Points that have lost one of their two nearest centers are compared with
         # all centers: together with their ball if these are most of its points, and in new balls
         # after all others if they are few.
-        # The cost can be a rounding error below 0. A cluster without points has no gain.
-        min_gain = max(gain * costs[1], 0.0)
+        min_gain = max(gain * costs[1], 0.0)  # The cost can be a rounding error below 0.
         for _ in range(1 if is_new else _ITERATIONS_PER_SWAP):
             n_moved = 0
             for k in range(n_clusters):
@@ -384,28 +381,8 @@ def _try_swaps(
                             own_squares[rank, i] = np.inf if is_searched else squares[rank, place]
                             own_labels[rank, i] = labels[rank, place]
                     for c in range(n_compared):
-                        if reaches[c] > limit:
-                            continue
-                        k = compared[c]
-                        column, center = own[0], centers[k, 0]
-                        for i in range(size):
-                            distances[i] = (column[i] - center) * (column[i] - center)
-                        for j in range(1, n_features):
-                            column, center = own[j], centers[k, j]
-                            for i in range(size):
-                                distances[i] += (column[i] - center) * (column[i] - center)
-                        # Values are selected without a branch, so that the compiler can vectorize.
-                        for i in range(size):
-                            square = distances[i]
-                            first, second = own_squares[0, i], own_squares[1, i]
-                            a, b = own_labels[0, i], own_labels[1, i]
-                            is_lower, is_second = square < first, square < second
-                            own_squares[1, i] = (
-                                first if is_lower else (square if is_second else second)
-                            )
-                            own_labels[1, i] = a if is_lower else (k if is_second else b)
-                            own_squares[0, i] = square if is_lower else first
-                            own_labels[0, i] = k if is_lower else a
+                        if reaches[c] <= limit:
+                            _compare_ball(own, own_labels, own_squares, centers, compared[c])
                     for i in range(n):
                         if is_lost[i] and not is_searched:
                             continue
@@ -431,7 +408,33 @@ def _try_swaps(
 
 
 @inline_kernel
+def _compare_ball(points: Any, labels: Any, squares: Any, centers: Any, k: int) -> None:
+    """Compare the two nearest centers of the points of a ball with center k: see `Scratch`."""
+    # With a number that is known before, the compiler would unroll the loops, and not use vector
+    # instructions.
+    n_features, size = centers.shape[1], points.shape[1]
+    distances = points[n_features]
+    column, center = points[0], centers[k, 0]
+    for i in range(size):
+        distances[i] = (column[i] - center) * (column[i] - center)
+    for j in range(1, n_features):
+        column, center = points[j], centers[k, j]
+        for i in range(size):
+            distances[i] += (column[i] - center) * (column[i] - center)
+    # Values are selected without a branch, so that the compiler can vectorize.
+    for i in range(size):
+        square, first, second = distances[i], squares[0, i], squares[1, i]
+        a, b = labels[0, i], labels[1, i]
+        is_lower, is_second = square < first, square < second
+        squares[1, i] = first if is_lower else (square if is_second else second)
+        labels[1, i] = a if is_lower else (k if is_second else b)
+        squares[0, i] = square if is_lower else first
+        labels[0, i] = k if is_lower else a
+
+
+@inline_kernel
 def _copy_clusters(source: Clusters, target: Clusters) -> None:
+    """Copy centers, and what is known of the points."""
     for k in range(source.totals.shape[0]):
         target.totals[k], target.counts[k] = source.totals[k], source.counts[k]
         for j in range(source.sums.shape[1]):
