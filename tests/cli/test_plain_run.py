@@ -17,7 +17,7 @@ import pytest
 import tifffile
 import zarr
 
-from napari_kmeans import KMeansModel, Study, run_study
+from napari_kmeans import KMeansModel, Study, run_study, segment, split_anew
 from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import hash_labels
 from napari_kmeans.cli import plain_run
@@ -286,6 +286,17 @@ def test_confidence_needs_a_folder_for_its_table(folder, capsys):
     with pytest.raises(SystemExit):
         main(["a.png", "--confidence"])
     assert "--confidence must go with -o, the folder of its table" in capsys.readouterr().err
+
+
+def test_no_confidence_of_a_model_whose_classes_were_split_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    iio.imwrite("a.png", image)
+    split_anew(image, segment(image, 3).model, 2).save("split.json")
+    assert main(["a.png", "--model", "split.json", "--confidence", "-o", "out"]) == 1
+    error = capsys.readouterr().err
+    assert "--confidence needs a model whose classes were not split anew, got split.json" in error
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", [[], ["run"]])

@@ -230,6 +230,12 @@ def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
         model = _load_model(arguments.model)
         if model is None:
             return FAILED
+        if arguments.confidence and model.splits:
+            print_message(
+                f"--confidence needs a model whose classes were not split anew, got "
+                f"{arguments.model}: give the model before the split, or leave --confidence out"
+            )
+            return FAILED
         workflow = Workflow.of_model(model)
     directory = arguments.output
     if directory is None:
