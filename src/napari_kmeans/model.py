@@ -458,8 +458,8 @@ class KMeansModel:
             (b - a) / max(a, b) for the distance a from the class of the pixel and the distance
             b from the nearest of the other classes [1]_: 0 for a pixel between two classes, at
             most 1, and negative for a pixel that is nearer to another class. 1 for a model of one
-            class. NaN for pixels that are left out, and for those whose
-            label is not that of a class. A lazy dask array if the image is one.
+            class. NaN for pixels that are left out, and for those whose label is not that of a
+            class. A lazy dask array if the image is one.
 
         Raises
         ------
