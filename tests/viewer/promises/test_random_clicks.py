@@ -384,6 +384,8 @@ def files(monkeypatch, tmp_path):
 
     for name in ("getSaveFileName", "getOpenFileName"):
         monkeypatch.setattr(QFileDialog, name, choose)
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: ([], ""))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
 
 
 def test_random_clicks_break_nothing(viewer, qtbot, forget_drawing, quadrants, quadrant_labels):
