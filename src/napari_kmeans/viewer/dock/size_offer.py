@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
+    from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.stated_size import StatedSize
 
 
@@ -31,6 +31,7 @@ class SizeOffer(QWidget):
         self._viewer = viewer
         self._layer: Image | None = None
         self._size: StatedSize | None = None
+        self._worker: SegmentationWorker | None = None
         self.note = Note()
         self.button = PushButton(
             text="Use this pixel size",
@@ -49,11 +50,14 @@ class SizeOffer(QWidget):
     def follow(self, layer: Image | None) -> None:
         """Read the file of a layer in the background, unless it has been read."""
         if layer is not self._layer:
-            self._layer, self._size = layer, None
+            if self._worker is not None:
+                self._worker.returned.disconnect(self._on_read)
+            self._layer, self._size, self._worker = layer, None, None
             if lacks_size(layer):
-                worker = make_worker(StatedSizeWork.of(layer))
-                worker.returned.connect(partial(self._on_read, layer))
-                worker.start()
+                self._worker = make_worker(StatedSizeWork.of(layer))
+                # Qt forgets a method of this widget when the widget is deleted.
+                self._worker.returned.connect(self._on_read)
+                self._worker.start()
         self.update_offer()
 
     def update_offer(self) -> None:
@@ -66,10 +70,9 @@ class SizeOffer(QWidget):
             )
         self.setVisible(is_offered)
 
-    def _on_read(self, layer: Image, size: StatedSize | None) -> None:
-        if layer is self._layer:
-            self._size = size
-            self.update_offer()
+    def _on_read(self, size: StatedSize | None) -> None:
+        self._size, self._worker = size, None
+        self.update_offer()
 
     def _use(self) -> None:
         layer, size = self._layer, self._size
