@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -99,3 +100,20 @@ def test_kernels_run_although_the_disk_is_full(package):
     limit = ["bash", "-c", 'ulimit -f 0; exec "$@"', "bash"]
     n_loaded, n_compiled = _run(package, IN_OTHER_PROCESSES + PREDICT, limit)
     assert n_loaded == 0 < n_compiled
+
+
+@pytest.mark.parametrize("process", [IN_THIS_PROCESS, IN_OTHER_PROCESSES])
+def test_machine_code_of_a_version_with_other_classes_is_replaced(package, process):
+    _, n_compiled = _run(package, IN_THIS_PROCESS + PREDICT)
+    lists = list(package.rglob("*.nbi"))
+    assert lists
+    for path in lists:
+        with path.open("rb") as file:
+            version = pickle.load(file)
+        # A pickle that names a class of a module that is there.
+        missing = b"cnapari_kmeans.clustering.kernels\nClassThatIsGone\n."
+        path.write_bytes(pickle.dumps(version) + missing)
+    n_loaded, n_again = _run(package, process + PREDICT)
+    assert n_loaded + n_again == n_compiled
+    # And kept again.
+    assert _run(package, PREDICT) == [n_compiled, 0]

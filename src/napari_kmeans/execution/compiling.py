@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, Request
 from napari_kmeans.execution.file_lock import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _FLAGS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 """Nothing calls the wrappers for C: they took 5 % of the time to compile."""
@@ -107,12 +107,30 @@ class _OptionalCache:
 
     def __init__(self, cache: Any) -> None:
         self._cache = cache
+        self._is_checked = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 
-    def _locked(self) -> AbstractContextManager[None]:
-        return locked(Path(self._cache.cache_path) / "napari-kmeans.lock")
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(Path(self._cache.cache_path) / "napari-kmeans.lock"):
+            if not self._is_checked:
+                self._drop_if_unreadable()
+                self._is_checked = True
+            yield
+
+    def _drop_if_unreadable(self) -> None:
+        """Empty the list of an earlier version, if it names classes that are no longer there.
+
+        numba unpickles the list before it compares the source with that of the machine code.
+        """
+        try:
+            self._cache._cache_file._load_index()
+        except OSError:
+            raise
+        except Exception:
+            self._cache.flush()
 
     def contains(self, signature: Any, context: Any) -> bool:
         """Return whether the machine code for a signature is in the cache."""
