@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from napari_kmeans.checks import check_result, quote_value
 from napari_kmeans.execution.progress import Report, part_of
-from napari_kmeans.imaging.label_counts import LabelCounter, LabelCounts
+from napari_kmeans.imaging.label_counts import LabelCounter
 from napari_kmeans.measuring import with_confidence
 from napari_kmeans.segmentation import Segmentation, check_image_of
 from napari_kmeans.stacks import StackSegmentation
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 AnySegmentation = TypeVar("AnySegmentation", Segmentation, StackSegmentation)
 
@@ -96,28 +93,14 @@ def _add_to_slices(
             f"{quote_value(image)}: pass the stack that was segmented."
         )
     values = model.confidence(image, labels=labels, mask=mask, progress=progress)
-    counts = {}
+    slices, whole = [], LabelCounter()
     for number, position in enumerate(np.ndindex(shape[:-2])):
         counter = LabelCounter()
         counter.add(labels[position], values[position])
-        counts[number] = counter.counts()
-    slices = [
-        with_confidence(table[table["slice"] == number], each) for number, each in counts.items()
-    ]
+        whole.add_all(counter)
+        slices.append(with_confidence(table[table["slice"] == number], counter.counts()))
     return replace(
         segmentation,
-        table=with_confidence(segmentation.table, _join([*counts.values()])),
+        table=with_confidence(segmentation.table, whole.counts()),
         slice_table=pd.concat(slices, ignore_index=True),
     )
-
-
-def _join(counts: Sequence[LabelCounts]) -> LabelCounts:
-    """Return the counts of several slices together."""
-    labels, places = np.unique(
-        np.concatenate([each.labels for each in counts]), return_inverse=True
-    )
-    own = np.concatenate([each.pixels for each in counts])
-    means = np.concatenate([each.means[:, 0] for each in counts if each.means is not None])
-    pixels = np.bincount(places, own, len(labels))
-    sums = np.bincount(places, own * means, len(labels))
-    return LabelCounts(labels, pixels.astype(np.int64), (sums / pixels)[:, None])

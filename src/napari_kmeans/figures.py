@@ -16,7 +16,14 @@ from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.measurement_output import check_measurements, sum_regions
 from napari_kmeans.measurement_table import CLASS, COLOR, IMAGE, REGION
-from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, NAME, are_ignored, count_undecided
+from napari_kmeans.measuring import (
+    COUNT_COLUMNS,
+    IGNORED,
+    NAME,
+    are_ignored,
+    count_undecided,
+    undecided_percent,
+)
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
 from napari_kmeans.suggestion import Suggestion
@@ -213,11 +220,10 @@ def legend_rows(table: pd.DataFrame) -> list[LegendRow]:
 
 def undecided_rows(table: pd.DataFrame) -> list[LegendRow]:
     """Return a row for the pixels that a table counts as undecided; none if there are none."""
-    undecided = count_undecided(table)
-    if not undecided:
+    if not count_undecided(table):
         return []
-    percent = 100 * undecided / (undecided + int(table["pixels"].sum()))
-    return [LegendRow("", "undecided", "#ffffff", _share(percent, is_ignored=False))]
+    share = _share(undecided_percent(table), is_ignored=False)
+    return [LegendRow("", "undecided", "#ffffff", share)]
 
 
 def _share(percent: float, is_ignored: bool) -> str:

@@ -94,6 +94,12 @@ def count_undecided(table: pd.DataFrame) -> int:
     return int(table[UNDECIDED].sum()) if UNDECIDED in table else 0
 
 
+def undecided_percent(table: pd.DataFrame) -> float:
+    """Return the undecided pixels in percent of those that have a class or are undecided."""
+    undecided = count_undecided(table)
+    return 100 * undecided / max(undecided + int(table["pixels"].sum()), 1)
+
+
 def are_ignored(table: pd.DataFrame) -> NDArray[np.bool_]:
     """Return whether the class of each row of a table is ignored."""
     # A row that was added by hand may have NaN.

@@ -22,7 +22,7 @@ from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report, Step, ignore
 from napari_kmeans.feature_space.colors import white_of
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.imaging.blocks import Pixels, as_array, is_dask, open_pixels, split_shape
+from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
 from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
@@ -30,6 +30,7 @@ from napari_kmeans.imaging.label_tally import clean_and_tally, tally_cleaned
 from napari_kmeans.imaging.painting import (
     Painter,
     label_dtype,
+    number_labels,
     paint,
     recolor_image,
     renumber_labels,
@@ -510,7 +511,7 @@ class KMeansModel:
     def _known_classes(self, pixels: Pixels, labels: Any) -> Any:
         """Return the class of each pixel, from 1 to K, by its label; 0 for one that is left out."""
         known = as_labels(labels, pixels)
-        known = _number_classes(known if pixels.is_lazy else np.asarray(known), self.labels)
+        known = number_labels(known if pixels.is_lazy else np.asarray(known), self.labels)
         return known if pixels.mask is None else np.where(pixels.mask, known, known.dtype.type(0))
 
     def _clean_all(self, pixels: Pixels, stages: Progress) -> Any:
@@ -955,23 +956,6 @@ def as_labels(labels: Any, pixels: Pixels) -> Any:
             f"{array.shape}: pass the labels of this image."
         )
     return array
-
-
-def _number_classes(labels: Any, class_labels: NDArray[np.int64]) -> Any:
-    """Return the number of the class of each label, from 1 to K; 0 for labels of no class."""
-    numbers = np.zeros(class_labels[-1] + 2, label_dtype(len(class_labels)))
-    numbers[class_labels] = np.arange(1, len(class_labels) + 1)
-
-    def number(part: NDArray[Any]) -> NDArray[Any]:
-        # Labels below 0 and above the last one become those of the first and last number, 0.
-        return numbers.take(np.asarray(part).astype(np.int64, copy=False), mode="clip")
-
-    if is_dask(labels):
-        return labels.map_blocks(number, dtype=numbers.dtype, meta=numbers[:0])
-    known = np.empty(labels.shape, numbers.dtype)
-    for block in split_shape(labels.shape):
-        known[block] = number(labels[block])
-    return known
 
 
 def _find_confidence(

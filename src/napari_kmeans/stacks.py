@@ -17,7 +17,7 @@ from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.channel_names import check_channel_names
 from napari_kmeans.imaging.colors import display_colors, to_hex
-from napari_kmeans.imaging.painting import label_dtype, renumber_labels
+from napari_kmeans.imaging.painting import label_dtype, number_labels, renumber_labels
 from napari_kmeans.imaging.slices import corresponding_slice
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_means, merge_rows
@@ -175,11 +175,8 @@ class StackModel:
             if model is None:
                 return None
             if labels is not None:
-                # The model of a slice numbers its classes from 1. Labels of no class become 0.
-                numbers = np.zeros(self.n_clusters + 2, np.int64)
-                numbers[names] = np.arange(len(names))
-                own = labels[position].astype(np.int64).clip(0, self.n_clusters + 1)
-                own = renumber_labels(own, numbers)
+                # The model of a slice numbers its classes from 1.
+                own = number_labels(labels[position], names[1:])
             return model.confidence(plane, labels=own, mask=mask)[..., None]
 
         return self._measure(pixels, measure, 1, progress)[..., 0]

@@ -163,7 +163,7 @@ class Clusters(NamedTuple):
         return cls(centers, labels, squares, np.zeros(centers.shape), totals, counts)
 
 
-class Scratch(NamedTuple):
+class SwapScratch(NamedTuple):
     """The working memory of a search. numba would compile each way to make an array.
 
     Attributes
@@ -214,7 +214,7 @@ class Scratch(NamedTuple):
     new_losses: Floats
 
     @classmethod
-    def of(cls, n_points: int, n_features: int, n_clusters: int) -> Scratch:
+    def of(cls, n_points: int, n_features: int, n_clusters: int) -> SwapScratch:
         """Return the working memory for n points (F, n) and K centers."""
         columns, moved_columns = np.empty((2, n_features, n_clusters))
         gains, reaches, losses, new_losses = np.zeros((4, n_clusters))
@@ -258,7 +258,7 @@ def try_swaps(
     """
     n_features, n_points = columns.shape
     best, trial = Clusters.of(centers.copy(), n_points), Clusters.of(centers.copy(), n_points)
-    scratch, costs = Scratch.of(n_points, n_features, len(centers)), np.zeros(2)
+    scratch, costs = SwapScratch.of(n_points, n_features, len(centers)), np.zeros(2)
     per_call = max(1, _CALL_WORK // ((n_features + 1) * n_points))
     for first in range(0, max(1, len(draws)), per_call):
         step(0)
@@ -267,8 +267,8 @@ def try_swaps(
     return best
 
 
-# The kernels below loop over single numbers: array expressions take seconds to compile. Functions
-# that are called at one place are inlined.
+# The kernels below loop over single numbers: array expressions take seconds to compile. Short
+# functions are inlined; numba would take longer to insert a long one than to compile it.
 
 
 @compile_kernel
@@ -281,7 +281,7 @@ def _try_swaps(
     is_new: bool,
     best: Clusters,
     trial: Clusters,
-    scratch: Scratch,
+    scratch: SwapScratch,
     costs: NDArray[Any],
 ) -> None:
     """Try one swap for each draw: see `try_swaps`.
@@ -409,7 +409,7 @@ def _try_swaps(
 
 @inline_kernel
 def _compare_ball(points: Any, labels: Any, squares: Any, centers: Any, k: int) -> None:
-    """Compare the two nearest centers of the points of a ball with center k: see `Scratch`."""
+    """Compare the two nearest centers of the points of a ball with center k: see `SwapScratch`."""
     # With a number that is known before, the compiler would unroll the loops, and not use vector
     # instructions.
     n_features, size = centers.shape[1], points.shape[1]

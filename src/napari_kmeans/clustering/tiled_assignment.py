@@ -13,6 +13,7 @@ from napari_kmeans.clustering.tiles import (
     label_blocks,
     make_factors,
     prepare_centers,
+    squared_distance,
 )
 from napari_kmeans.clustering.vector_search import CENTERS_AT_ONCE
 from napari_kmeans.execution.compiling import compile_kernel
@@ -269,11 +270,8 @@ def iterate_tiled(
             if max_iter == 0:
                 cost = 0.0
                 for i in range(n_points):
-                    square, block, place, k = 0.0, i // WIDTH, i % WIDTH, labels[i]
-                    for j in range(n_features):
-                        difference = exact[block, j, place] - centers[k, j]
-                        square += difference * difference
-                    cost += weights[i] * square
+                    block, place = i // WIDTH, i % WIDTH
+                    cost += weights[i] * squared_distance(exact, block, place, centers, labels[i])
                 costs[run], numbers[run] = cost, n_changed
                 break
             n_iter += 1

@@ -455,7 +455,8 @@ def copy_rows(points: NDArray[Any], columns: NDArray[np.float32]) -> None:
 
 
 @inline_kernel
-def _squared_distance(columns: Any, block: int, i: int, centers: Any, k: int) -> Any:
+def squared_distance(columns: Any, block: int, i: int, centers: Any, k: int) -> Any:
+    """Return the squared distance of point i of a block of columns from center k."""
     square = 0.0
     for j in range(centers.shape[1]):
         difference = np.float64(columns[block, j, i]) - centers[k, j]
@@ -468,7 +469,7 @@ def _search_one(columns: Any, block: int, i: int, centers: Any, n_centers: int) 
     """Return the index of the nearest center of a point, the first of equally near ones."""
     best, label = np.inf, 0
     for k in range(n_centers):
-        square = _squared_distance(columns, block, i, centers, k)
+        square = squared_distance(columns, block, i, centers, k)
         if square < best:
             best, label = square, k
     return label
@@ -486,8 +487,8 @@ def prepare_centers(
     """Write the parameters of `label_blocks` that depend on the centers (K, F).
 
     `middle` (F,) is any point, and `is_origin` whether the columns are the coordinates from it.
-    Entries of centers that fill up do not change. Numbers that are too large for
-    float32 become infinite.
+    Entries of centers that fill up do not change. Numbers that are too large for float32 become
+    infinite.
     """
     largest = largest_constant = largest_square = 0.0
     for k in range(centers.shape[0]):
@@ -903,7 +904,7 @@ def measure_tile(
     `columns` (B, F, 128) are the coordinates of the points.
     """
     for i in range(labels.shape[0]):
-        distances[i] = _squared_distance(columns, i // WIDTH, i % WIDTH, centers, labels[i])
+        distances[i] = squared_distance(columns, i // WIDTH, i % WIDTH, centers, labels[i])
 
 
 @partial(compile_kernel, fastmath={"contract", "reassoc"})

@@ -321,13 +321,11 @@ class Cleaner:
         if largest > _MAX_REACH:
             allowed = _MAX_REACH * regions.min_size // largest
             raise ValueError(self._describe_large_size(regions.min_size, allowed, n_axes))
-        reach = list(regions.reach)
-        if not smoother.is_off:
-            reach = [a + b for a, b in zip(smoother.reach, reach, strict=True)]
-            # Whether a pixel is decided depends on the labels around it, too.
-            for axis in smoother.axes if self._marks else []:
-                reach[axis] += 1
-        return reach
+        nothing = (0,) * n_axes
+        own = nothing if smoother.is_off else smoother.reach
+        # Whether a pixel is decided depends on the labels around it, too.
+        margins = smoother.margins if self._marks else nothing
+        return [sum(parts) for parts in zip(own, regions.reach, margins, strict=True)]
 
     def _describe_large_size(self, n_pixels: int, allowed: int, n_axes: int) -> str:
         cleaning = self.cleaning

@@ -71,6 +71,10 @@ class LabelCounter:
         else:
             self._pieces += _sum_parts(labels, values)
 
+    def add_all(self, other: LabelCounter) -> None:
+        """Count what another counter has counted, too."""
+        self._pieces += other._pieces
+
     def counts(self) -> LabelCounts:
         """Return the counts of all parts, with means if there were values."""
         return _merge(self._pieces, has_means=any(each.sums.shape[1] for each in self._pieces))

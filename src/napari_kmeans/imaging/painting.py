@@ -426,6 +426,35 @@ def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
     )
 
 
+def number_labels(labels: Any, known: NDArray[np.integer[Any]]) -> Any:
+    """Return the number, from 1 on, that each label has among known labels; 0 for all others.
+
+    Parameters
+    ----------
+    labels : integer numpy or dask array
+    known : (n,) integer array
+        Ascending, above 0.
+
+    Returns
+    -------
+    array of unsigned integers, of the shape of `labels`
+        A dask array of the same chunks if `labels` is a dask array.
+    """
+    numbers = np.zeros(known[-1] + 2, label_dtype(len(known)))
+    numbers[known] = np.arange(1, len(known) + 1)
+
+    def number(part: NDArray[Any]) -> NDArray[Any]:
+        # Labels below 0 and above the last one become those of the first and last number, 0.
+        return numbers.take(np.asarray(part).astype(np.int64, copy=False), mode="clip")
+
+    if is_dask(labels):
+        return labels.map_blocks(number, dtype=numbers.dtype, meta=numbers[:0])
+    found = np.empty(labels.shape, numbers.dtype)
+    for block in split_shape(labels.shape):
+        found[block] = number(labels[block])
+    return found
+
+
 def _take_known_chunk(
     painter: RelabelPainter,
     chunks: tuple[tuple[int, ...], ...],

@@ -119,9 +119,8 @@ def _map_lazily(
 ) -> Any:
     import dask.array as da
 
-    given, reaches = pixels.array.chunks[:-1], [0] * len(pixels.shape)
-    if smoother is not None and not smoother.is_off:
-        reaches = [int(distance > 0) for distance in smoother.spacing]
+    given = pixels.array.chunks[:-1]
+    reaches = (0,) * len(given) if smoother is None else smoother.margins
     # A chunk without pixels has no halo.
     chunks = join_short_chunks(given, reaches)
     depths = halo_depths(chunks, reaches)

@@ -111,6 +111,11 @@ class Smoother:
         return [axis for axis, distance in enumerate(self.spacing) if distance]
 
     @property
+    def margins(self) -> tuple[int, ...]:
+        """The distance in pixels of the neighbors of a pixel along each axis: 0 or 1."""
+        return tuple(int(distance > 0 and not self.is_off) for distance in self.spacing)
+
+    @property
     def reach(self) -> tuple[int, ...]:
         """The largest distance in pixels, along each axis, of pixels that can affect a label.
 

@@ -28,11 +28,11 @@ class Surroundings:
     """
 
     def __init__(self, labels: NDArray[Any], smoother: Smoother | None) -> None:
-        self.labels, self.smoother = labels, smoother
+        self.labels = labels
+        self.smoother = None if smoother is None or smoother.is_off else smoother
         if smoother is None or smoother.is_off:
-            self.smoother = None
             return
-        self._margins = tuple(int(distance > 0) for distance in smoother.spacing)
+        self._margins = smoother.margins
         # Padding keeps the order of an array, and the steps are those of rows.
         padded = np.ascontiguousarray(
             np.pad(labels, [(margin, margin) for margin in self._margins])

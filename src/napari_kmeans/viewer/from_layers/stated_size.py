@@ -76,13 +76,12 @@ class StatedSizeWork:
 
 
 def _size_of(axes: Iterable[Axis]) -> StatedSize | None:
-    known = [each.unit in LENGTHS or each.unit in TIMES for each in axes]
-    scale = tuple(
-        each.scale if is_known else 1.0 for each, is_known in zip(axes, known, strict=True)
-    )
-    units = tuple(
-        each.unit if is_known else _PIXEL for each, is_known in zip(axes, known, strict=True)
-    )
+    """Return the size that axes state; None if no axis has a length."""
+    known = [
+        (each.scale, each.unit) if each.unit in LENGTHS or each.unit in TIMES else (1.0, _PIXEL)
+        for each in axes
+    ]
+    scale, units = tuple(scale for scale, _ in known), tuple(unit for _, unit in known)
     return StatedSize(scale, units) if {*units} & {*LENGTHS} else None
 
 

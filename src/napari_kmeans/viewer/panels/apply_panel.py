@@ -11,7 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 
 from napari_kmeans.imaging.colors import to_hex
-from napari_kmeans.measuring import count_undecided
+from napari_kmeans.measuring import count_undecided, undecided_percent
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.from_layers.apply_targets import (
@@ -375,7 +375,6 @@ class ApplyPanel(WorkingPanel):
 
 def _describe_undecided(outcome: Segmentation) -> str:
     """Return the share of the undecided pixels in brackets; empty if there are none."""
-    undecided, decided = count_undecided(outcome.table), int(outcome.table["pixels"].sum())
-    if not undecided:
+    if not count_undecided(outcome.table):
         return ""
-    return f" ({100 * undecided / (undecided + decided):.1f} % of the pixels undecided)"
+    return f" ({undecided_percent(outcome.table):.1f} % of the pixels undecided)"

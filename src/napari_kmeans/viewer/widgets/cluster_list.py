@@ -30,7 +30,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_kmeans.measuring import count_undecided
+from napari_kmeans.measuring import count_undecided, undecided_percent
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.widgets.swatch import SWATCH_SIZE, make_swatch
 
@@ -677,10 +677,10 @@ class ClusterList(QWidget):
         """Return the number and the share of the pixels that have no row; empty for none."""
         assert self._clusters is not None
         table = self._clusters.layer.features
-        undecided, decided = count_undecided(table), int(table["pixels"].sum())
+        undecided = count_undecided(table)
         if not undecided:
             return ""
-        share = format_percent(100 * undecided / (undecided + decided))
+        share = format_percent(undecided_percent(table))
         return f"Undecided: {undecided:,} pixels ({share}), which have label 0 and no row."
 
     # ----------------------------------------------------------------- editing
