@@ -456,6 +456,7 @@ def measure(tool: Tool) -> Measured:
     done.set()
     watcher.join()
     if seconds < _SHORT:
+        result = None  # The second run can then use the memory of the first.
         seconds, cpu_seconds, result = _time(tool)
     return Measured(seconds, cpu_seconds, (peak - before) / MEGABYTE, tool.cost(result))
 
