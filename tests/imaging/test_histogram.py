@@ -247,3 +247,28 @@ def test_look_up_writes_where_it_is_asked_to():
     histogram.codec.look_up(image.reshape(-1, 3), table, target[1])
     assert not target[0].any()
     np.testing.assert_array_equal(histogram.points[target[1] - 1], image.reshape(-1, 3))
+
+
+@pytest.mark.parametrize("n_runs", [1, 2, 3, 11, 12, 13, 40])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+def test_look_up_of_gray_finds_the_label_of_each_value(dtype, n_runs):
+    rng = np.random.default_rng(n_runs)
+    limits = np.iinfo(dtype)
+    # A part of the values occurs, and the lowest and the highest are among them.
+    values = rng.integers(limits.min, limits.max, (700, 9), endpoint=True).astype(dtype)
+    values[0, :2] = limits.min, limits.max
+    histogram = histogram_of(values)
+    codes = np.arange(len(histogram.codes))
+    # Neighboring runs differ, and numbers come back in later runs.
+    labels = codes * n_runs // len(codes) * 3 % 7
+    table = histogram.table(labels, np.arange(1, 8, dtype=np.uint8))
+    found = histogram.codec.look_up(values.reshape(-1, 1), table)
+    known = dict(zip(histogram.points[:, 0].tolist(), (labels + 1).tolist(), strict=True))
+    assert found.tolist() == [known[value] for value in values.ravel().tolist()]
+
+
+def test_look_up_of_gray_without_any_color_gives_0():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    histogram = histogram_of(image)
+    table = histogram.take(np.empty(0, np.int64)).table(np.empty(0, np.int64), np.zeros(1, "u1"))
+    assert not histogram.codec.look_up(image.reshape(-1, 1), table).any()

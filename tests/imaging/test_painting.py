@@ -62,9 +62,9 @@ def color_with_numpy(labels, palette, original):
     return colored
 
 
-def make_labels(rng, shape, zeros):
-    """Return labels from 1 to 9, of which no, some, scattered or all pixels have 0 instead."""
-    labels = rng.integers(1, 10, shape).astype(np.uint8)
+def make_labels(rng, shape, zeros, n_clusters=9):
+    """Return labels from 1 on, of which no, some, scattered or all pixels have 0 instead."""
+    labels = rng.integers(1, n_clusters + 1, shape).astype(np.uint8)
     if zeros == "scattered":
         labels[rng.random(shape) < 0.3] = 0
     elif zeros == "few":
@@ -80,12 +80,13 @@ def make_labels(rng, shape, zeros):
 @pytest.mark.parametrize("has_alpha", [False, True])
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1", "<u2", ">u2", "f4", ">i8", "f8"])
-def test_recolor_takes_the_color_of_each_label(dtype, n_channels, has_alpha, zeros):
+@pytest.mark.parametrize("n_clusters", [1, 5, 8, 9])
+def test_recolor_takes_the_color_of_each_label(n_clusters, dtype, n_channels, has_alpha, zeros):
     rng = np.random.default_rng(0)
-    labels = make_labels(rng, (7, 401), zeros)
+    labels = make_labels(rng, (7, 401), zeros, n_clusters)
     original = round_to(rng.uniform(-99, 255, (7, 401, n_channels + has_alpha)), np.dtype(dtype))
     original.flags.writeable = False
-    palette = round_to(rng.uniform(-99, 255, (9, n_channels)), original.dtype)
+    palette = round_to(rng.uniform(-99, 255, (n_clusters, n_channels)), original.dtype)
     colored = recolor(labels, palette, original)
     assert colored.dtype == original.dtype
     np.testing.assert_array_equal(colored, color_with_numpy(labels, palette, original))

@@ -47,6 +47,11 @@ _MAX_TABLES = 8
 """The largest number of tables of counters: a table takes 16 MiB for codes of 24 bits."""
 
 
+_MAX_RUNS = 12
+"""The largest number of runs of equal entries in a table of gray values that are compared. Of 16
+runs, as many comparisons take as long as a look-up."""
+
+
 @dataclass(frozen=True, eq=False)
 class Codec:
     """A one-to-one map between the colors of an image and small integers, their codes.
@@ -170,7 +175,11 @@ class Codec:
         offsets = self.offsets(values)
         if len(self.widths) == 1 and len(table.pages) == 1 << 8 * offsets.itemsize:
             # The code is the value itself, no value is beyond the table, and a page has one entry.
-            kernels.look_up_labels(offsets.reshape(-1), table.first_entries, found)
+            codes, runs = offsets.reshape(-1), table.runs
+            if len(runs.starts) <= _MAX_RUNS:
+                kernels.look_up_runs(codes, runs.starts.astype(codes.dtype), runs.entries, found)
+            else:
+                kernels.look_up_labels(codes, table.first_entries, found)
         else:
             kernels.look_up(
                 offsets, self.bit_tables, self.cell_bits, table.pages, table.entries, found
@@ -350,13 +359,52 @@ class CodeTable:
         """The first entry of each cell."""
         return self.entries[self.pages]
 
+    @cached_property
+    def runs(self) -> _Runs:
+        """The runs of the first entries."""
+        return _Runs.of(self.first_entries)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle runs of equal entries, which are much smaller."""
-        return _unpack_table, (_pack_runs(self.pages), _pack_runs(self.entries))
+        return _unpack_table, (_Runs.of(self.pages), _Runs.of(self.entries))
 
 
-def _unpack_table(pages: tuple[Any, ...], entries: tuple[Any, ...]) -> CodeTable:
-    return CodeTable(_unpack_runs(pages), _unpack_runs(entries))
+def _unpack_table(pages: _Runs, entries: _Runs) -> CodeTable:
+    return CodeTable(pages.unpack(), entries.unpack())
+
+
+class _Runs(NamedTuple):
+    """An array as runs of equal entries.
+
+    Entries of 0, which no color has, are part of the run before them or of the first run.
+
+    Attributes
+    ----------
+    size : int
+        The length of the array.
+    starts : (R,) uint32 array
+        The first index of each run.
+    entries : (R,) array
+        The entry of each run.
+    """
+
+    size: int
+    starts: NDArray[np.uint32]
+    entries: NDArray[Any]
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> _Runs:
+        """Return the runs of an array (m,)."""
+        used = np.flatnonzero(array)
+        if not len(used):
+            return cls(len(array), np.zeros(1, np.uint32), array[:1])
+        entries = array[used]
+        first = np.append(0, np.flatnonzero(entries[1:] != entries[:-1]) + 1)
+        return cls(len(array), used[first].astype(np.uint32), entries[first])
+
+    def unpack(self) -> NDArray[Any]:
+        """Return the array, without entries of 0."""
+        return np.repeat(self.entries, np.diff(self.starts[1:], prepend=0, append=self.size))
 
 
 Limits = tuple["NDArray[Any]", "NDArray[Any]"]
@@ -571,33 +619,3 @@ def _collect_histogram(
     full_codes, times = np.unique(np.concatenate(full), return_counts=True)
     weights[np.searchsorted(codes, full_codes)] += kernels.MAX_COUNT * times
     return Histogram(codec, codes, weights, starts)
-
-
-def _pack_runs(array: NDArray[Any]) -> tuple[Any, ...]:
-    """Return an array as runs of equal entries; see `_unpack_runs`.
-
-    Entries of 0, which no color has, become part of the run before them or of the first run.
-
-    Parameters
-    ----------
-    array : (m,) array
-
-    Returns
-    -------
-    size : int
-        The length of the array.
-    starts : (R,) uint32 array
-        The first index of each run.
-    entries : (R,) array
-        The entry of each run.
-    """
-    used = np.flatnonzero(array)
-    entries = array[used]
-    first = np.append(0, np.flatnonzero(entries[1:] != entries[:-1]) + 1)
-    return len(array), used[first].astype(np.uint32), entries[first]
-
-
-def _unpack_runs(packed: tuple[Any, ...]) -> NDArray[Any]:
-    """Return the array whose runs `_pack_runs` returned."""
-    size, starts, entries = packed
-    return np.repeat(entries, np.diff(starts[1:], prepend=0, append=size).astype(np.int64))

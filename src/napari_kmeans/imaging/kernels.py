@@ -90,6 +90,9 @@ def _encode_strip(strip: Any, bit_tables: Any, n_codes: int, channels: Any, code
 _STRIP = 256
 """The number of pixels between two steps of a kernel: their data stays in the smallest cache."""
 
+_LONG_STRIP = 1024
+"""The same for kernels that loop over a strip several times, with little work in each loop."""
+
 MAX_COUNT = 255
 """The maximum of a counter of one byte. A full counter is listed and starts again."""
 
@@ -160,6 +163,25 @@ def look_up(
         _encode_strip(strip, bit_tables, pages.shape[0] << cell_bits, channels, codes)
         for i in range(strip.shape[0]):
             own[i] = entries[pages[codes[i] >> shift] + (codes[i] & mask)]
+
+
+@compile_kernel
+def look_up_runs(
+    values: NDArray[Any], starts: NDArray[Any], entries: NDArray[Any], found: NDArray[Any]
+) -> None:
+    """Write the entries of a table with a few runs of equal entries at `values` (n,) to `found`.
+
+    Run r, with the entry ``entries[r]``, starts at the value ``starts[r]``, and the first run at 0.
+    """
+    for first in range(0, values.shape[0], _LONG_STRIP):
+        strip, own = values[first : first + _LONG_STRIP], found[first : first + _LONG_STRIP]
+        for i in range(strip.shape[0]):
+            own[i] = entries[0]
+        # A loop over the pixels for each run is vectorized. A look-up for each pixel is not.
+        for r in range(1, starts.shape[0]):
+            start, entry = starts[r], entries[r]
+            for i in range(strip.shape[0]):
+                own[i] = entry if strip[i] >= start else own[i]
 
 
 @inline_kernel
@@ -422,6 +444,47 @@ def recolor(
                 label = own[i]
                 for j in range(len(columns)):
                     target[i, j] = columns[j][label]
+
+
+@compile_kernel
+def recolor_words(
+    labels: NDArray[Any],
+    words: NDArray[Any],
+    kept: NDArray[Any],
+    values: NDArray[Any],
+    pixels: NDArray[Any],
+) -> None:
+    """Do the same as `recolor` for pixels of one word and few clusters, faster.
+
+    Parameters
+    ----------
+    labels : (n,) integer array
+    words, kept : (K + 1,) arrays
+    values, pixels : (n,) arrays of unsigned integers
+    """
+    new = np.empty(_LONG_STRIP, pixels.dtype)
+    for start in range(0, labels.shape[0], _LONG_STRIP):
+        own, target = labels[start : start + _LONG_STRIP], pixels[start : start + _LONG_STRIP]
+        strip = values[start : start + _LONG_STRIP]
+        n_zero = 0
+        for i in range(own.shape[0]):
+            n_zero += own[i] == 0
+        for i in range(own.shape[0]):
+            new[i] = words[1]
+        if n_zero:
+            for i in range(own.shape[0]):
+                new[i] = strip[i]
+        # A loop over the pixels for each label is vectorized. A look-up for each pixel is not.
+        for k in range(1, words.shape[0]):
+            label, word, mask = labels.dtype.type(k), words[k], kept[k]
+            if mask:
+                for i in range(own.shape[0]):
+                    new[i] = word | (strip[i] & mask) if own[i] == label else new[i]
+            else:
+                for i in range(own.shape[0]):
+                    new[i] = word if own[i] == label else new[i]
+        for i in range(own.shape[0]):
+            target[i] = new[i]
 
 
 @inline_kernel

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block, Floats
 
 
+_FEW_COLORS = 9
+"""The number of colors up to which a loop over the pixels for each color is faster than a look-up
+for each pixel: 8 clusters and the pixels that are left out."""
+
+
 def label_dtype(n_clusters: int) -> np.dtype[Any]:
     """Return the smallest unsigned dtype that holds the labels 0…K."""
     return np.min_scalar_type(n_clusters)
@@ -224,10 +229,14 @@ def _recolor_into(
     # bytes: several channels at once.
     word = np.dtype(f"u{gcd(source.shape[1], 8)}")
     columns, kept_columns = (tuple(table.view(word).T.copy()) for table in (colors, kept))
-    source = source.view(word)
+    source, pixels = source.view(word), pixels.view(word)
     # Other types of arrays would need another compiled kernel.
     source = source if source.flags.aligned else source.copy()
-    kernels.recolor(labels, columns, kept_columns, source, pixels.view(word))
+    if len(columns) == 1 and len(colors) <= _FEW_COLORS:
+        words, kept_bits = columns[0], kept_columns[0]
+        kernels.recolor_words(labels, words, kept_bits, source.reshape(-1), pixels.reshape(-1))
+        return
+    kernels.recolor(labels, columns, kept_columns, source, pixels)
 
 
 def _recolor_quads(
