@@ -10,7 +10,7 @@ from skimage import data as pictures
 from napari_kmeans import segment
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging import blocks, chunks, drawing
-from napari_kmeans.imaging.blocks import open_images
+from napari_kmeans.imaging.blocks import open_images, open_pixels
 from napari_kmeans.imaging.chunks import Batch, Piece
 from napari_kmeans.imaging.drawing import draw_pixels
 
@@ -65,6 +65,65 @@ def test_draw_does_not_depend_on_chunks_blocks_or_threads(data):
         drawn = draw_pixels(images, *sizes, PLAIN, [1])
     for expected_column, column in zip(expected, drawn, strict=True):
         np.testing.assert_array_equal(expected_column, column)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2, 1.0, 2.0, 100.0])
+@pytest.mark.parametrize("n_guessed", [1, 40, 500])
+@pytest.mark.parametrize("sizes", [(50, 50), (0, 40), (40, 0), (5, 900), (9000, 9000)])
+def test_guessed_limits_do_not_change_the_draw(sizes, n_guessed, margin, monkeypatch):
+    rng = np.random.default_rng(1)
+    images = [
+        rng.normal(size=(60, 70)),
+        rng.normal(size=(3, 40, 20)) + 1000,
+        np.where(rng.random((1, 900)) < 0.02, 1e6, 3.0),
+        np.full((20, 20), np.nan),
+    ]
+    masks = [rng.random(image.shape) < 0.7 for image in images]
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 200)
+    pixels = [open_pixels(image, mask=mask) for image, mask in zip(images, masks, strict=True)]
+    expected = draw_pixels(pixels, *sizes, PLAIN, [1])
+    monkeypatch.setattr(drawing, "_LEAST_GUESSED", 1)
+    monkeypatch.setattr(drawing, "_N_GUESSED", n_guessed)
+    monkeypatch.setattr(drawing, "_GUESS_MARGIN", margin)
+    drawn = draw_pixels(pixels, *sizes, PLAIN, [1])
+    for expected_column, column in zip(expected, drawn, strict=True):
+        np.testing.assert_array_equal(expected_column, column)
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-4, 0.02, 0.5])
+def test_guessed_limits_are_above_few_pixels_more_than_are_drawn(share, monkeypatch):
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(1100, 1000)) + 1e4 * (rng.random((1100, 1000)) < share)
+    numbers = []
+
+    def collect(leaf, *arguments):
+        numbers.append(len((candidates := collect_pixels(leaf, *arguments)).randoms))
+        return candidates
+
+    collect_pixels = drawing._CandidatesLeaf._collect_pixels
+    monkeypatch.setattr(drawing._CandidatesLeaf, "_collect_pixels", collect)
+    monkeypatch.setattr(drawing, "_find_reference", lambda *_: np.zeros(1))
+    draw_pixels(open_images(image), 2000, 2000, PLAIN, [0])
+    assert len(numbers) == len(blocks.split_shape(image.shape))  # a single pass
+    assert numbers[0] < 4 * 4000 / len(numbers)
+
+
+@pytest.mark.parametrize("n_far", [0.01, 1, 30, 990])
+def test_limits_are_those_of_the_expected_number_of_pixels(n_far):
+    rng = np.random.default_rng(3)
+    squares = np.where(rng.random(1000) < 0.05, 1e5, 1.0) * rng.random(1000) ** 2
+    uniform_limit, limit = drawing._solve_limits(squares, 20, n_far)
+    assert uniform_limit == 20 / 1000
+    assert np.minimum(1, limit * squares).sum() == pytest.approx(n_far)
+    assert drawing._solve_limits(np.zeros(10), 5, 5) == (0.5, np.inf)
+    assert drawing._solve_limits(np.empty(0), 5, 5) == (np.inf, np.inf)
+
+
+def test_steps_are_spread_over_the_axes():
+    assert drawing._spread_step((4000, 3000), 100) == (10, 10)
+    assert drawing._spread_step((3, 4000, 4000), 400) == (3, 12, 11)
+    assert drawing._spread_step((10**6,), 50) == (50,)
+    assert drawing._spread_step((5, 7), 0.3) == (1, 1)
 
 
 @pytest.mark.parametrize("sizes", [(40, 0), (20, 20)])

@@ -12,7 +12,7 @@ from napari_kmeans.clustering.tiles import iterate_columns
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.feature_space.neighborhood import find_grid_steps
 from napari_kmeans.imaging.blocks import thin_block
-from napari_kmeans.imaging.chunks import map_reduce
+from napari_kmeans.imaging.chunks import map_reduce, read_piece
 from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.imaging.kernels import select_points, select_rows
 
@@ -45,6 +45,14 @@ _MAX_SHARE = 0.25
 
 With many more, copying them takes longer than computing the distances of all pixels.
 """
+
+
+_N_GUESSED = 2**14
+_LEAST_GUESSED = 2**20
+_GUESS_MARGIN = 2
+"""The pixels from which limits are guessed, the pixels of images that are large enough for it, and
+how many times as many pixels are expected below the limits as are drawn. If there are too few, all
+pixels are read again."""
 
 
 class Drawn(NamedTuple):
@@ -127,12 +135,20 @@ def draw_pixels(
     reference = _find_reference(images, space, seed, step) if n_far else None
     shapes = [pixels.shape for pixels in images]
 
-    def collect(steps: list[tuple[int, ...]]) -> _Candidates:
-        leaf = _CandidatesLeaf(reference, n_uniform, n_far, seed, shapes)
+    def collect(
+        steps: list[tuple[int, ...]], limits: tuple[float, float] = (np.inf, np.inf)
+    ) -> _Candidates:
+        leaf = _CandidatesLeaf(reference, n_uniform, n_far, seed, shapes, limits)
         return map_reduce(images, leaf, leaf.merge, step, space, steps)
 
     steps = _find_steps(shapes, space, _PIXELS_PER_DRAWN * (n_uniform + n_far))
-    candidates = collect(steps)
+    if steps:
+        candidates = collect(steps)
+    else:
+        limits = _guess_limits(images, reference, n_uniform, n_far, space)
+        candidates = collect(steps, limits)
+        if not candidates.are_enough(limits, n_uniform, n_far):
+            candidates = collect(steps)
     if steps and candidates.n_pixels < _LEAST_PIXELS_PER_DRAWN * (n_uniform + n_far):
         # Most pixels are left out.
         steps, candidates = [], collect([])
@@ -165,6 +181,61 @@ def _count_pixels(shapes: list[tuple[int, ...]], steps: Sequence[tuple[int, ...]
     )
 
 
+def _guess_limits(
+    images: Sequence[Pixels],
+    reference: NDArray[np.float64] | None,
+    n_uniform: int,
+    n_far: int,
+    space: FeatureSpace,
+) -> tuple[float, float]:
+    """Guess numbers a little above the random numbers and the ranks of the pixels to draw.
+
+    Without a guess, all pixels of the first pieces are candidates, and on many threads, many pieces
+    are the first. The guess is infinite for small images, for blurred images, and for dask images,
+    whose chunks would be read for it.
+    """
+    shapes = [pixels.shape for pixels in images]
+    n_all = _count_pixels(shapes)
+    is_lazy = any(pixels.is_lazy for pixels in images)
+    if n_all < _LEAST_GUESSED or is_lazy or not space.is_pointwise:
+        return np.inf, np.inf
+    steps = [_spread_step(shape, n_all / _N_GUESSED) for shape in shapes]
+    squares = []
+    for number, shape in enumerate(shapes):
+        block = tuple(slice(0, length) for length in shape)
+        points = read_piece(images, (number, block), space, steps).points.astype(np.float64)
+        squares.append(((points - (0 if reference is None else reference)) ** 2).sum(axis=1))
+    share = _GUESS_MARGIN * _count_pixels(shapes, steps) / n_all
+    return _solve_limits(np.concatenate(squares), share * n_uniform, share * n_far)
+
+
+def _spread_step(shape: tuple[int, ...], ratio: float) -> tuple[int, ...]:
+    """Return the steps of a grid in an image that has about one of `ratio` pixels."""
+    steps = [1] * len(shape)
+    for n_done, axis in enumerate(np.argsort(shape).tolist()):
+        wanted = round(ratio ** (1 / (len(shape) - n_done)))
+        steps[axis] = min(max(wanted, 1), shape[axis])
+        ratio /= steps[axis]
+    return tuple(steps)
+
+
+def _solve_limits(
+    squares: NDArray[np.float64], n_uniform: float, n_far: float
+) -> tuple[float, float]:
+    """Return the limits below which so many pixels of these squared distances are expected.
+
+    A pixel of squared distance d is below a limit b of the ranks with the probability min(1, b d).
+    """
+    uniform_limit = n_uniform / len(squares) if len(squares) else np.inf
+    ordered = np.sort(squares[squares > 0])
+    if not len(ordered):
+        return uniform_limit, np.inf
+    # The expected number is at most c + b s, if s is the sum of the lowest squares and c is the
+    # number of the others, and it is equal to one of these bounds.
+    limits = (n_far - np.arange(len(ordered))[::-1]) / np.cumsum(ordered)
+    return uniform_limit, float(limits.max())
+
+
 class _Candidates(NamedTuple):
     """Pixels that may be drawn, and the number of all pixels from which they were chosen.
 
@@ -193,6 +264,11 @@ class _Candidates(NamedTuple):
         """Return the candidates of all results."""
         *columns, counts = zip(*results, strict=True)
         return cls._make([*map(np.concatenate, columns), sum(counts)])
+
+    def are_enough(self, limits: tuple[float, float], n_uniform: int, n_far: int) -> bool:
+        """Return whether more pixels than are drawn are below the limits of the candidates."""
+        found = _find_limit(self.randoms, n_uniform), _find_limit(self.ranks, n_far)
+        return found[0] <= limits[0] and found[1] <= limits[1]
 
     @property
     def ranks(self) -> NDArray[np.float64]:
@@ -248,8 +324,9 @@ class _CandidatesLeaf:
         n_far: int,
         seed: Sequence[int],
         shapes: list[tuple[int, ...]],
+        limits: tuple[float, float] = (np.inf, np.inf),
     ) -> None:
-        self._arguments = reference, n_uniform, n_far, seed, shapes
+        self._arguments = reference, n_uniform, n_far, seed, shapes, limits
         self.reference, self.shapes = reference, shapes
         self.sizes = n_uniform, n_far
         self.keys = [
@@ -258,7 +335,9 @@ class _CandidatesLeaf:
         ]
         # Upper limits of random numbers and ranks, from the pieces seen so far: a pixel
         # above both cannot be drawn. They save work and do not change the result.
-        self._limits = [np.inf if size else 0.0 for size in self.sizes]
+        self._limits = [
+            limit if size else 0.0 for size, limit in zip(self.sizes, limits, strict=True)
+        ]
         self._lowest = [np.empty(0), np.empty(0)]
         self._seen: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
