@@ -27,6 +27,10 @@ TASK_POINTS = 2**17
 with it the rounding, does not depend on the number of threads."""
 
 
+_N_SHARES, _LEAST_SHARE = 16, 2**13
+"""The number of tasks of points that are labeled once, and the least number of points of one."""
+
+
 class GroupMoments(NamedTuple):
     """The moments of G groups of weighted points; see `kernels.Groups`."""
 
@@ -72,13 +76,17 @@ class GroupedPoints:
         self.moments = moments or GroupMoments.empty(len(self.starts) - 1, points.shape[1])
         self.sums, self.totals, self.means, self.radii, self.scatters = self.moments
         self.groups = kernels.Groups(points, weights, self.starts, *self.moments)
-        self.tasks = _split_into_tasks(self.starts)
+        self.tasks = _split_into_tasks(self.starts, TASK_POINTS)
         if moments is None:
             self.map(lambda first, last: kernels.describe_groups(self.groups, first, last))
 
-    def map(self, function: Callable[[int, int], Result]) -> list[Result]:
-        """Return ``function(first, last)`` for each range of groups, computed on threads."""
-        return map_threads(lambda task: function(*task), self.tasks)
+    def map(self, function: Callable[[int, int], Result], size: int = TASK_POINTS) -> list[Result]:
+        """Return ``function(first, last)`` for ranges of groups of about `size` points.
+
+        They are computed on threads.
+        """
+        tasks = self.tasks if size == TASK_POINTS else _split_into_tasks(self.starts, size)
+        return map_threads(lambda task: function(*task), tasks)
 
     def rows(self, first: int, last: int) -> slice:
         """Return the slice of the points of groups `first` to `last`."""
@@ -256,7 +264,8 @@ def label_once(data: GroupedPoints, centers: Floats) -> Labeled:
         return own_sums, own_totals, own_cost
 
     sums, totals, cost = np.zeros_like(centers), np.zeros(len(centers)), 0.0
-    for task_sums, task_totals, task_cost in data.map(label):
+    size = max(_LEAST_SHARE, min(TASK_POINTS, int(data.starts[-1]) // _N_SHARES))
+    for task_sums, task_totals, task_cost in data.map(label, size):
         sums += task_sums
         totals += task_totals
         cost += task_cost
@@ -267,8 +276,8 @@ def _equal_groups(n_points: int) -> NDArray[np.int64]:
     return np.append(np.arange(0, n_points, _GROUP_SIZE), n_points)
 
 
-def _split_into_tasks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the first and last group of each task, about `TASK_POINTS` points each."""
-    task_starts = np.searchsorted(starts, np.arange(0, starts[-1], TASK_POINTS))
+def _split_into_tasks(starts: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
+    """Return the first and last group of each task of about `size` points."""
+    task_starts = np.searchsorted(starts, np.arange(0, starts[-1], size))
     bounds = [*task_starts.tolist(), len(starts) - 1]
     return [(a, b) for a, b in pairwise(bounds) if a < b]

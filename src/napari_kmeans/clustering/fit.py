@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import isclose
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_kmeans.options import Options
@@ -88,9 +91,14 @@ def fit_points(
     if len(levels[0].points) > MAX_POINTS:
         levels = [_draw_sample(levels[0], options, rng), *levels]
     restart_points, later_levels = _choose_restart_points(levels, options.n_clusters)
+
+    def prepare() -> None:
+        for level in later_levels[:1]:
+            share_preparation(level.data, options.n_clusters)
+
     fits = _run_restarts(restart_points, options, rng, step)
     fits = fits[: _count_chains(options.n_clusters)]
-    fits = _improve_fits(restart_points, fits, options, rng, step)
+    fits = _improve_fits(restart_points, fits, options, rng, step, prepare)
     for level in later_levels:
         best = _choose_best(level.data, fits, options, step)
         fits = [_run_lloyd(level.data, best.centers, options, step)]
@@ -175,12 +183,16 @@ def _count_chains(n_clusters: int) -> int:
 
 
 def _improve_fits(
-    data: GroupedPoints, fits: list[Fit], options: Options, rng: np.random.Generator, step: Step
+    data: GroupedPoints,
+    fits: list[Fit],
+    options: Options,
+    rng: np.random.Generator,
+    step: Step,
+    prepare: Callable[[], None],
 ) -> list[Fit]:
-    """Improve several fits by local searches that run at the same time."""
+    """Improve several fits by local searches that run at the same time, and call `prepare`."""
 
-    def run(chain: tuple[Fit, np.random.Generator]) -> Fit:
-        fit, stream = chain
+    def search(fit: Fit, stream: np.random.Generator) -> Fit:
         return improve(
             data,
             fit,
@@ -190,8 +202,11 @@ def _improve_fits(
             step=raise_if_stopped,
         )
 
-    chains = list(zip(fits, rng.spawn(len(fits)), strict=True))
-    return map_threads(run, chains, lambda _: step(0))
+    chains = zip(fits, rng.spawn(len(fits)), strict=True)
+    searches: list[Callable[[], Any]] = [partial(search, *chain) for chain in chains]
+    # A search among others uses one thread.
+    others = [prepare] if len(searches) > 1 else []
+    return map_threads(lambda work: work(), [*searches, *others], lambda _: step(0))[: len(fits)]
 
 
 def _choose_best(level: GroupedPoints, fits: list[Fit], options: Options, step: Step) -> Fit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -15,7 +16,12 @@ from napari_kmeans.clustering.seeding import draw_all_seeds, draw_seeds
 from napari_kmeans.clustering.tiled_assignment import TiledAssignment, TiledRuns
 from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.execution.threads import map_threads, raise_if_stopped, shared_pool
+from napari_kmeans.execution.threads import (
+    map_threads,
+    n_workers,
+    raise_if_stopped,
+    shared_pool,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +140,9 @@ def fit_restarts(
         return [lloyd(data, seeds, max_iter=max_iter, tol=tol, step=step)]
     share_preparation(data, n_clusters)
     streams = rng.spawn(n_init)
-    n_per_task = 1 + _WORK_PER_TASK // (data.points.size * n_clusters)
+    # Each run has its own random numbers: the number of tasks does not change the fits.
+    n_at_most = math.ceil(n_init / n_workers())
+    n_per_task = min(1 + _WORK_PER_TASK // (data.points.size * n_clusters), n_at_most)
     tasks = [streams[first : first + n_per_task] for first in range(0, n_init, n_per_task)]
     lengths = iter(map(len, tasks))
     fits = map_threads(run, tasks, lambda steps: step(next(lengths) if steps else 0))

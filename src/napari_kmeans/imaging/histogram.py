@@ -41,7 +41,8 @@ _COLORS_PER_TASK = 2**18
 """The number of distinct colors that a task works on."""
 
 _CELLS_PER_TASK = 2**13
-"""The number of cells that a task works on."""
+_USED_CELLS_PER_TASK = 2**11
+"""The number of cells that a task works on: most cells of a photograph have no color."""
 
 _MAX_TABLES = 8
 """The largest number of tables of counters: a table takes 16 MiB for codes of 24 bits."""
@@ -224,7 +225,7 @@ class Codec:
                 *(array[rows] for array in moments),
             )
 
-        map_slices(describe, len(starts) - 1, _CELLS_PER_TASK)
+        map_slices(describe, len(starts) - 1, _USED_CELLS_PER_TASK)
         return moments
 
 
@@ -615,7 +616,7 @@ def _collect_histogram(
     def collect(rows: slice) -> None:
         kernels.collect_codes(tables, cells[rows], codec.cell_bits, starts[rows], codes, weights)
 
-    map_slices(collect, len(cells), _CELLS_PER_TASK)
+    map_slices(collect, len(cells), _USED_CELLS_PER_TASK)
     full_codes, times = np.unique(np.concatenate(full), return_counts=True)
     weights[np.searchsorted(codes, full_codes)] += kernels.MAX_COUNT * times
     return Histogram(codec, codes, weights, starts)
