@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.execution.compiling import compile_kernel, inner_kernel
+from napari_kmeans.execution.threads import map_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +29,10 @@ _SAMPLED_SHARE = 0.9
 """Every 16th of the first cells is divided to guess the least spread of a cell that is divided, if
 these are at least 100 cells. A little less than this spread is the limit of the first round: most
 points are then divided in a single round."""
+
+
+_N_PARTS = 16
+"""The number of parts of the points that threads divide, if there is a limit."""
 
 
 def group_in_cells(
@@ -115,11 +121,21 @@ def _divide_cells(
 
     The spread is that of the divided cell; infinite for the first cells.
     """
-    # The kernel makes a few cells too many.
-    starts, spreads = np.zeros(2 * n_cells, np.int64), np.full(2 * n_cells, np.inf)
-    starts[: len(first_starts) - 1] = first_starts[:-1]
-    n_made = _divide_points(points, weights, order, first_starts, n_cells, limit, starts, spreads)
-    starts, spreads = starts[:n_made], spreads[:n_made]
+    starts, spreads = first_starts[:-1], np.full(len(first_starts) - 1, np.inf)
+    if np.isfinite(limit):
+        starts, spreads = _divide_in_parts(points, weights, order, first_starts, n_cells, limit)
+    n_made = len(starts)
+    if n_made < n_cells:
+        by_place = np.argsort(starts)
+        cell_starts = np.append(starts[by_place], len(points))
+        # The kernel makes a few cells too many.
+        starts, spreads = np.zeros(2 * n_cells, np.int64), spreads[by_place]
+        spreads = np.append(spreads, np.zeros(2 * n_cells - n_made))
+        starts[:n_made] = cell_starts[:-1]
+        n_made = _divide_points(
+            points, weights, order, cell_starts, n_cells, np.inf, 0.0, starts, spreads
+        )
+        starts, spreads = starts[:n_made], spreads[:n_made]
     if n_made <= n_cells:
         return starts, spreads
     # Of equal spreads, the divisions that were made first are kept.
@@ -127,6 +143,45 @@ def _divide_cells(
     is_kept = spreads > lowest
     is_kept[np.flatnonzero(spreads == lowest)[: n_cells - np.count_nonzero(is_kept)]] = True
     return starts[is_kept], spreads[is_kept]
+
+
+def _divide_in_parts(
+    points: Floats,
+    weights: Floats,
+    order: NDArray[np.int64],
+    first_starts: NDArray[np.int64],
+    n_cells: int,
+    limit: float,
+) -> tuple[NDArray[np.int64], Floats]:
+    """Divide all cells whose spread is above a limit, on threads, and return what they return."""
+    # The number of parts is fixed, so that it does not depend on the number of threads.
+    places = np.linspace(0, len(points), _N_PARTS + 1)
+    bounds = np.unique(np.searchsorted(first_starts, places)).tolist()
+
+    def divide(part: tuple[int, int]) -> tuple[NDArray[np.int64], Floats]:
+        own_starts = first_starts[part[0] : part[1] + 1]
+        rows = slice(own_starts[0], own_starts[-1])
+        own_starts = own_starts - own_starts[0]
+        # All cells that are made may be in one part. Memory that is not written costs nothing.
+        n_first, n_most = len(own_starts) - 1, len(own_starts) - 1 + 2 * n_cells
+        starts, spreads = np.empty(n_most, np.int64), np.empty(n_most)
+        starts[:n_first], spreads[:n_first] = own_starts[:-1], np.inf
+        n_made = _divide_points(
+            points[rows],
+            weights[rows],
+            order[rows],
+            own_starts,
+            n_most,
+            limit,
+            limit,
+            starts,
+            spreads,
+        )
+        return starts[:n_made] + rows.start, spreads[:n_made]
+
+    parts = map_threads(divide, list(pairwise(bounds)))
+    starts, spreads = map(np.concatenate, zip(*parts, strict=True))
+    return starts, spreads
 
 
 @compile_kernel
@@ -137,6 +192,7 @@ def _divide_points(
     first_starts: NDArray[Any],
     n_wanted: int,
     limit: float,
+    least: float,
     starts: NDArray[Any],
     spreads_before: NDArray[Any],
 ) -> Any:
@@ -153,6 +209,8 @@ def _divide_points(
         The number of cells that is enough.
     limit : float
         The limit of the first round. It is lowered if it is above all spreads.
+    least : float
+        The least limit: cells of this spread and below stay as they are.
     starts : (m,) array
         Contains the starts of the first cells, and receives those of all cells, m at most.
     spreads_before : (m,) array
@@ -171,10 +229,10 @@ def _divide_points(
         largest = 0.0
         for cell in range(n_cells):
             largest = max(largest, spreads[cell])
-        if largest <= 0:
+        if largest <= least:
             break
         # Below the largest spread, also where that is infinite or the smallest of all numbers.
-        limit = min(limit, _ROUND * largest, np.nextafter(largest, 0.0))
+        limit = max(min(limit, _ROUND * largest, np.nextafter(largest, 0.0)), least)
         cell = 0
         while cell < n_cells < n_max:
             if spreads[cell] <= limit:
