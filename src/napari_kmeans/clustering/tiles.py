@@ -68,6 +68,10 @@ _POINTS_PER_TASK = 2**17
 """The number of points that a task searches."""
 
 
+_BLOCKS_PER_TASK = 2**6
+"""The number of blocks that a task copies to columns."""
+
+
 def find_nearest(points: NDArray[Any], centers: Floats) -> tuple[NDArray[np.int32], Floats]:
     """Find the nearest center of each point, on threads.
 
@@ -253,19 +257,28 @@ class TiledPoints(NamedTuple):
     @classmethod
     def of(cls, points: Floats, origin: Floats) -> TiledPoints:
         """Return points as columns. The origin should be near the points."""
-        n_features, starts = points.shape[1], np.arange(0, len(points), WIDTH)
-        exact = np.zeros((len(starts), n_features, WIDTH))
-        copy_columns(points, exact)
-        columns = np.empty(exact.shape, np.float32)
+        n_blocks, n_features = -(-len(points) // WIDTH), points.shape[1]
+        exact = np.zeros((n_blocks, n_features, WIDTH))
+        columns, sizes = np.empty(exact.shape, np.float32), np.empty(n_blocks, np.float32)
+        boxes = np.empty((2, n_blocks, n_features))
         with np.errstate(over="ignore"):
             rounded = origin.astype(np.float32)
-            if not np.isfinite(rounded).all():
-                rounded[:] = 0
-            np.subtract(exact, rounded[:, None], out=columns, casting="same_kind")
-            sizes = np.abs(columns).sum(axis=1).max(axis=1, initial=0)
-        low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
-        middle = low / 2 + high / 2
-        boxes = np.stack([middle, np.maximum(high - middle, middle - low)])
+        if not np.isfinite(rounded).all():
+            rounded[:] = 0
+
+        def fill(blocks: slice) -> None:
+            own = points[blocks.start * WIDTH : blocks.stop * WIDTH]
+            copy_columns(own, exact[blocks])
+            with np.errstate(over="ignore"):
+                difference = columns[blocks]
+                np.subtract(exact[blocks], rounded[:, None], out=difference, casting="same_kind")
+                sizes[blocks] = np.abs(difference).sum(axis=1).max(axis=1, initial=0)
+            starts = np.arange(0, len(own), WIDTH)
+            low, high = np.minimum.reduceat(own, starts), np.maximum.reduceat(own, starts)
+            middle = boxes[0, blocks] = low / 2 + high / 2
+            boxes[1, blocks] = np.maximum(high - middle, middle - low)
+
+        map_slices(fill, n_blocks, _BLOCKS_PER_TASK)
         return cls(columns, sizes, exact, boxes, rounded)
 
 
