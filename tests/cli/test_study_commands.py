@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_kmeans import Study, run_study
+from napari_kmeans import KMeansModel, Study, run_study
 from napari_kmeans.batch import fitting, image_job
 from napari_kmeans.cli import study_commands
 from napari_kmeans.cli.main import main
@@ -84,6 +84,33 @@ def test_a_run_states_how_many_pixels_are_undecided(folder, capsys):
     assert f"Undecided pixels: {expected}. They do not count in shares." in report
     # Images with models of their own have undecided pixels, too.
     assert len(run("raw", "--min-confidence", "0.9", "--each")[0]) == 1
+
+
+def test_images_of_other_colors_are_marked(folder, capsys):
+    for number, path in enumerate(sorted((folder / "raw").iterdir())):
+        noise = np.random.default_rng(number).normal(0, 2, (40, 50, 3))
+        iio.imwrite(path, np.clip(_image(10, number) + noise, 0, 255).astype(np.uint8))
+    assert main(["run", "study.yaml"]) == 0
+    other = np.zeros((40, 50, 3), np.uint8)
+    other[:20, :, 1], other[20:, :, 2] = 255, 255
+    iio.imwrite(folder / "raw" / "other.png", other)
+    capsys.readouterr()
+    model = KMeansModel.load("out/napari-kmeans-model.json")
+    ratio = model.distance_ratio(other)
+    assert main(["run", "raw", "--model", "out/napari-kmeans-model.json", "-o", "applied"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1] == (
+        "1 image has colors far from the classes (other): the classes may mean something else there"
+    )
+    (line,) = [line for line in printed.err.splitlines() if "other.png" in line]
+    assert f"other.png are {ratio:.1f} times as far from the classes as those of the" in line
+    table = pd.read_csv(folder / "applied" / OUT, keep_default_na=False)
+    problems = table.groupby("image")["problem"].first().to_dict()
+    assert problems.pop("other") == "colors far from the classes"
+    assert set(problems.values()) == {""}
+    # The same with the results of single images.
+    assert main(["raw", "--model", "out/napari-kmeans-model.json", "-o", "plain"]) == 0
+    assert "1 image has colors far from the classes (other)" in capsys.readouterr().out
 
 
 def test_images_in_other_units_are_marked(folder, capsys):

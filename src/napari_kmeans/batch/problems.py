@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from napari_kmeans.segmentation import Segmentation
 
 OTHER_UNITS, NOT_COUNTED = "other units than the model", "no counted pixel"
+FAR_COLORS = "colors far from the classes"
 
 _CONSEQUENCES = {
     OTHER_UNITS: "the shares, and means with them, may be wrong",
+    FAR_COLORS: "the classes may mean something else there",
     NOT_COUNTED: "there are no shares, which means leave out",
 }
 """The problems, with what follows from each."""
@@ -47,6 +49,8 @@ def find_problems(
     # The warning about units was sent when the image was painted.
     if is_painted and _has_other_units(seg, picture):
         problems.append(OTHER_UNITS)
+    elif is_painted and _has_far_colors(source, seg, picture):
+        problems.append(FAR_COLORS)
     counted = table[~table[IGNORED].astype(bool)] if IGNORED in table else table
     if not counted[COUNT_COLUMNS[1]].any():
         tell(
@@ -63,6 +67,18 @@ def _has_other_units(seg: Segmentation, picture: Picture) -> bool:
 
     pixels = seg.model.open(picture.pixels, picture.mask)
     return describe_other_units(pixels, seg.model.palette, seg.model.dtype) is not None
+
+
+def _has_far_colors(source: str, seg: Segmentation, picture: Picture) -> bool:
+    """Return whether the colors of an image are far from the classes, and tell how far."""
+    # This module imports numba, too.
+    from napari_kmeans.imaging.far_colors import describe_far_colors
+
+    ratio = seg.model.distance_ratio(picture.pixels, mask=picture.mask)
+    sentence = describe_far_colors(ratio, source)
+    if sentence is not None:
+        tell(sentence)
+    return sentence is not None
 
 
 def describe_problems(problems: Mapping[str, Sequence[str]]) -> list[str]:

@@ -226,6 +226,15 @@ def test_image_in_other_units_gives_a_warning(
     assert "other labels" in viewer.layers
 
 
+def test_image_of_other_colors_gives_a_warning(viewer, panel, qtbot, quadrants):
+    layer = viewer.add_image(255 - quadrants // 3, name="other", rgb=True)
+    apply(qtbot, panel, layer)
+    (message,) = [message for severity, message in notifications() if severity == "warning"]
+    assert message.startswith("the colors of 'other' are ")
+    assert "times as far from the classes as those of the images that the model" in message
+    assert "other labels" in viewer.layers
+
+
 def test_levels_in_other_units_give_one_warning(viewer, panel, qtbot, quadrants):
     levels = [quadrants / 255, quadrants[::2, ::2] / 255]
     lazy = [da.from_array(level) for level in levels]

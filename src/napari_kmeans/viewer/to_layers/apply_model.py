@@ -13,6 +13,7 @@ from napari_kmeans.execution.progress import Progress, part_of
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.chunks import count_steps
+from napari_kmeans.imaging.far_colors import describe_far_colors
 from napari_kmeans.imaging.label_tally import tally_labels
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
@@ -94,10 +95,11 @@ class ApplyWork:
         Warns
         -----
         UserWarning
-            If the image seems to have other units than the model.
+            If the image seems to have other units than the model, or if its colors are far from the
+            classes.
         """
         model, source, fitted = self.model, self.source, self.fitted
-        _warn_of_other_units(model, source)
+        _warn_of_other_colors(model, source)
         image = source.levels[source.level]
         own = source.model_at(model, source.level)
         if is_dask(image) and not own.cleaning.is_off:
@@ -192,12 +194,16 @@ def count_pixels(
     return np.bincount(model.center_classes, tally.counts).astype(np.int64)
 
 
-def _warn_of_other_units(model: KMeansModel, source: Source) -> None:
-    """Warn if the coarsest level seems to have other units than the model.
+def _warn_of_other_colors(model: KMeansModel, source: Source) -> None:
+    """Warn if an image seems to have other units than the model, or if its colors are far from it.
 
-    The coarsest level has the fewest pixels to read.
+    The coarsest level has the fewest pixels to read, but averages of colors.
     """
-    pixels = model.open(source.levels[-1])
-    sentence = describe_other_units(pixels, model.palette, model.dtype, repr(source.name))
+    pixels, name = model.open(source.levels[-1]), repr(source.name)
+    sentence = describe_other_units(pixels, model.palette, model.dtype, name)
+    if sentence is None:
+        image = source.levels[source.level]
+        ratio = source.model_at(model, source.level).distance_ratio(image)
+        sentence = describe_far_colors(ratio, name)
     if sentence is not None:
         notice(sentence, stacklevel=3)
