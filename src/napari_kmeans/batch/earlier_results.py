@@ -11,7 +11,7 @@ from napari_kmeans.batch.reporting import join_names
 from napari_kmeans.batch.result_files import SHARED_MODEL, SUFFIXES, file_key
 from napari_kmeans.batch.run_record import RECORD_FILE, read_run_record
 from napari_kmeans.files.atomic import PREFIX, clear_leftovers
-from napari_kmeans.files.result_record import KINDS, MASK, read_record
+from napari_kmeans.files.result_record import CONFIDENCE, KINDS, MASK, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -220,7 +220,7 @@ def _is_geojson(path: Path) -> bool:
     return start.startswith(b'{"type":"FeatureCollection","generator":"napari-kmeans ')
 
 
-_RECORDS = (*KINDS, MASK)
+_RECORDS = (*KINDS, MASK, CONFIDENCE)
 
 _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".tif": _is_tiff,

@@ -1,4 +1,4 @@
-"""Write results for other programs beside those of a run: polygons, masks and a legend."""
+"""Write further results beside those of a run: polygons, masks, a legend and the confidence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.result_files import file_key
-from napari_kmeans.files.tiff_writer import tiff_axes
+from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
+from napari_kmeans.files.result_record import CONFIDENCE
+from napari_kmeans.files.tiff_writer import tiff_axes, write_tiff
+from napari_kmeans.imaging.blocks import is_dask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,15 +20,19 @@ if TYPE_CHECKING:
 
     from napari_kmeans.files.picture import Picture
 
-EXPORTS = ("geojson", "masks", "legend")
+EXPORTS = ("geojson", "masks", "legend", "confidence")
 """What can be written beside the results of an image."""
 
 LEGEND_SOFTWARE = f"napari-kmeans {__version__}"
 """The software in the metadata of a legend, by which it is recognized."""
 
 
+GDAL_NODATA = 42113
+"""The TIFF tag of the value of pixels without data."""
+
+
 class Exports:
-    """The files for other programs of one image.
+    """The further files of one image.
 
     Parameters
     ----------
@@ -39,6 +46,8 @@ class Exports:
     directory : Path
     stem : str
         The beginning of the file names.
+    find_confidence : callable, optional
+        Returns the confidence of each pixel, an array of the shape of the labels.
 
     Attributes
     ----------
@@ -52,6 +61,7 @@ class Exports:
         table: pd.DataFrame,
         directory: Path,
         stem: str,
+        find_confidence: Callable[[], Any] | None = None,
     ) -> None:
         self._parts: list[tuple[list[Path], Callable[..., Any]]] = []
         if not names:
@@ -73,6 +83,13 @@ class Exports:
             )
         if "legend" in names:
             self._parts.append(([directory / f"{stem}-legend.png"], _write_legend))
+        if "confidence" in names:
+            if find_confidence is None:
+                raise ValueError("the confidence needs the image: pass its picture.")
+            values = find_confidence()
+            path = directory / f"{stem}-confidence{'.zarr' if is_dask(values) else '.tif'}"
+            write_values = partial(_write_confidence, values, labels, stem)
+            self._parts.append(([path], lambda temporary, _: write_values(*temporary)))
 
     @property
     def paths(self) -> list[Path]:
@@ -97,3 +114,15 @@ def _write_legend(temporary: list[Path], table: pd.DataFrame) -> None:
 
     metadata = {"Software": LEGEND_SOFTWARE}
     plot_legend_of_table(table).savefig(temporary[0], format="png", metadata=metadata)
+
+
+def _write_confidence(values: Any, labels: Picture, stem: str, path: Path) -> None:
+    """Write the confidence with the axes and the georeference of the labels."""
+    if is_dask(values):
+        axes = tuple(labels.axes or spatial_axes(values.ndim))
+        write_images([Image(path, f"{stem} {CONFIDENCE}", values, axes)])
+        return
+    # Pixels that have no class are NaN, and not 0 as in the labels.
+    tags = [(GDAL_NODATA, 2, 4, "nan") if tag[0] == GDAL_NODATA else tag for tag in labels.geo_tags]
+    record = {"kind": CONFIDENCE, "version": __version__}
+    write_tiff(path, labels._replace(pixels=values, geo_tags=tuple(tags)), record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari_kmeans.batch.earlier_results import (
     find_masks,
     find_results,
 )
-from napari_kmeans.batch.exports import Exports
+from napari_kmeans.batch.exports import GDAL_NODATA, Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
 from napari_kmeans.files.atomic import clear_leftovers, replacing
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.label_counts import LabelCounts
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
-
-GDAL_NODATA = 42113
-"""The TIFF tag of the value of pixels without data."""
 
 IMAGES = ("labels", "recolored")
 """The images that are written."""
@@ -133,7 +131,9 @@ def write_results(
     names = [_image_name(kind, picture, lazy) for kind, picture in results.items()]
     names += ["table.csv"] if shared else ["table.csv", "model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
-    exported = Exports(exports, labels_picture(seg, source), seg.table, directory, stem)
+    find_confidence = None if picture is None else partial(_find_confidence, seg, picture)
+    labels = labels_picture(seg, source)
+    exported = Exports(exports, labels, seg.table, directory, stem, find_confidence)
     exported.refuse_kept(kept)
     targets = [*paths, *exported.paths]
     _refuse_foreign({*targets} - {*damaged})
@@ -163,6 +163,10 @@ def write_results(
             seg.model.save(path)
         exported.write(temporary, written)
     return Written(targets, written, obsolete)
+
+
+def _find_confidence(seg: Segmentation, picture: Picture) -> Any:
+    return seg.model.confidence(picture.pixels, labels=seg.labels, mask=picture.mask)
 
 
 def _refuse_foreign(paths: Collection[Path]) -> None:

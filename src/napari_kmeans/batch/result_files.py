@@ -20,6 +20,7 @@ SUFFIXES = {
     "model": (".json",),
     "classes": (".geojson",),
     "legend": (".png",),
+    "confidence": (".tif", ".zarr"),
 }
 """The suffixes that each kind of result may have. A stem and the kind come before the suffix.
 

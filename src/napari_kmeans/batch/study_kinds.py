@@ -13,7 +13,17 @@ from napari_kmeans.checks import Flag, WholeNumber, is_whole_number, quote_value
 from napari_kmeans.classes import clean_name
 from napari_kmeans.options import COMMAND_LINE_OPTIONS, MAX_CLUSTERS, Options, plain_value
 
-OUTPUTS = ("labels", "recolored", "table", "report", "geojson", "masks", "legend", "parquet")
+OUTPUTS = (
+    "labels",
+    "recolored",
+    "table",
+    "report",
+    "geojson",
+    "masks",
+    "legend",
+    "confidence",
+    "parquet",
+)
 """What a study can write for its images, beside the measurements, the model and the record."""
 
 DEFAULT_OUTPUTS = ("labels", "recolored", "table", "report")

@@ -171,9 +171,10 @@ def build_parser() -> argparse.ArgumentParser:
         type=_parse_exports,
         default=(),
         metavar="KIND,KIND",
-        help=f"write files for other programs, too: {', '.join(EXPORTS)}, as "
-        "<name>-classes.geojson, <name>-mask-<label>-<name of the class>.png (.tif for stacks) "
-        "and <name>-legend.png; needs -o",
+        help=f"write further files, most of them for other programs: {', '.join(EXPORTS)}, as "
+        "<name>-classes.geojson, <name>-mask-<label>-<name of the class>.png (.tif for stacks), "
+        "<name>-legend.png and <name>-confidence.tif (.zarr for images larger than memory), the "
+        "confidence of each pixel; needs -o",
     )
     parser.add_argument(
         "--confidence",

@@ -3,7 +3,7 @@
 A TIFF file has it in the tag `RECORD_TAG`, a PNG file in an ``iTXt`` chunk, and a zarr
 directory in the attributes of its group. The record is JSON:
 
-- ``kind``: "labels", "recolored", or "mask" for the mask of one class;
+- ``kind``: "labels", "recolored", "mask" for the mask of one class, or "confidence";
 - ``version``: of this package;
 - ``shape``: of the stored image. Readers of TIFF files drop axes of one pixel;
 - ``axes``: name, kind, unit, scale and translation of each axis, as they are stored. Shape and
@@ -39,8 +39,8 @@ RECORD_KEY = "napari-kmeans"
 KINDS = ("labels", "recolored")
 """The kinds of files that open with their record."""
 
-MASK = "mask"
-"""The kind of the mask of a class. It opens as any other image."""
+MASK, CONFIDENCE = "mask", "confidence"
+"""The kinds of the mask of a class and of the confidence. They open as any other image."""
 
 MAX_BYTES = 2**26
 """The largest size of a record that is read, 64 MiB: that of a model file."""

@@ -48,6 +48,7 @@ _OUTPUT_TEXTS = {
     "geojson": "outlines (GeoJSON)",
     "masks": "a mask of each class",
     "legend": "legend",
+    "confidence": "confidence",
     "parquet": "table as Parquet",
 }
 """What can be written, beside the labels: the table shows the images with them."""
