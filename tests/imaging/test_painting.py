@@ -80,7 +80,7 @@ def make_labels(rng, shape, zeros, n_clusters=9):
 @pytest.mark.parametrize("has_alpha", [False, True])
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1", "<u2", ">u2", "f4", ">i8", "f8"])
-@pytest.mark.parametrize("n_clusters", [1, 5, 8, 9])
+@pytest.mark.parametrize("n_clusters", [8, 9])
 def test_recolor_takes_the_color_of_each_label(n_clusters, dtype, n_channels, has_alpha, zeros):
     rng = np.random.default_rng(0)
     labels = make_labels(rng, (7, 401), zeros, n_clusters)
