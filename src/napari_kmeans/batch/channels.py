@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from napari_kmeans.files.picture import Picture
 
-GDAL_METADATA = 42112
-"""The TIFF tag of the metadata of bands."""
+GDAL_METADATA, GDAL_NODATA = 42112, 42113
+"""The TIFF tags of the metadata of bands, and of the value of pixels without data."""
 
 COLORS: tuple[Channel, ...] = (
     Channel("red", "#ff0000"),

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
+from napari_kmeans.batch.channels import GDAL_NODATA
 from napari_kmeans.batch.result_files import file_key
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
 from napari_kmeans.files.result_record import CONFIDENCE
@@ -25,10 +26,6 @@ EXPORTS = ("geojson", "masks", "legend", "confidence")
 
 LEGEND_SOFTWARE = f"napari-kmeans {__version__}"
 """The software in the metadata of a legend, by which it is recognized."""
-
-
-GDAL_NODATA = 42113
-"""The TIFF tag of the value of pixels without data."""
 
 
 class Exports:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans._version import __version__
-from napari_kmeans.batch.channels import GDAL_METADATA
+from napari_kmeans.batch.channels import GDAL_METADATA, GDAL_NODATA
 from napari_kmeans.batch.earlier_results import (
     clear_unfinished_masks,
     find_foreign,
     find_masks,
     find_results,
 )
-from napari_kmeans.batch.exports import GDAL_NODATA, Exports
+from napari_kmeans.batch.exports import Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
 from napari_kmeans.files.atomic import clear_leftovers, replacing

@@ -26,7 +26,6 @@ TASK_POINTS = 2**17
 """Approximate number of points per task. The number is fixed, so that the order of summation, and
 with it the rounding, does not depend on the number of threads."""
 
-
 _N_SHARES, _LEAST_SHARE = 16, 2**13
 """The number of tasks of points that are labeled once, and the least number of points of one."""
 

@@ -153,7 +153,10 @@ def _divide_in_parts(
     n_cells: int,
     limit: float,
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Divide all cells whose spread is above a limit, on threads, and return what they return."""
+    """Divide all cells whose spread is above a limit, on threads; see `_divide_cells`.
+
+    There may be fewer or more cells than wanted.
+    """
     # The number of parts is fixed, so that it does not depend on the number of threads.
     places = np.linspace(0, len(points), _N_PARTS + 1)
     bounds = np.unique(np.searchsorted(first_starts, places)).tolist()
@@ -177,7 +180,7 @@ def _divide_in_parts(
             starts,
             spreads,
         )
-        return starts[:n_made] + rows.start, spreads[:n_made]
+        return starts[:n_made] + rows.start, spreads[:n_made].copy()
 
     parts = map_threads(divide, list(pairwise(bounds)))
     starts, spreads = map(np.concatenate, zip(*parts, strict=True))

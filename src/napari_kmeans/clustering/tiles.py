@@ -67,7 +67,6 @@ half to three quarters of the time of numpy, which copies a few values at a time
 _POINTS_PER_TASK = 2**17
 """The number of points that a task searches."""
 
-
 _BLOCKS_PER_TASK = 2**6
 """The number of blocks that a task copies to columns."""
 

@@ -71,7 +71,9 @@ def test_apply_adds_labels_and_recolored_image_of_another_layer(viewer, dock, pa
     assert (provenance["source"], provenance["source_id"]) == ("other", str(layer.unique_id))
     assert KMeansModel.from_dict(provenance["model"]).to_dict() == model.to_dict()
     assert viewer.layers.selection.active is viewer.layers["picture"]
-    assert not notifications()
+    # Random colors are far from those of four quadrants.
+    (message,) = [message for _, message in notifications()]
+    assert message.startswith("the colors of 'other' are ")
 
 
 def test_second_apply_updates_the_layers_unless_update_is_off(
@@ -232,6 +234,11 @@ def test_image_of_other_colors_gives_a_warning(viewer, panel, qtbot, quadrants):
     (message,) = [message for severity, message in notifications() if severity == "warning"]
     assert message.startswith("the colors of 'other' are ")
     assert "times as far from the classes as those of the images that the model" in message
+    # The message of napari disappears, that of the panel stays.
+    number = message.partition(" times")[0].rpartition(" ")[2]
+    assert panel.match.text() == (
+        f"Applied to “other” (colors {number} times as far from the classes as in the fit)."
+    )
     assert "other labels" in viewer.layers
 
 
@@ -317,7 +324,8 @@ def test_a_model_is_applied_to_several_images(viewer, dock, panel, qtbot, other,
     panel.images.check([(layer,) for layer in layers])
     panel.apply_button.native.click()
     qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
-    assert notifications() == [("warning", "'broken' is left out: the file is gone")]
+    left_out = [message for _, message in notifications() if "colors of" not in message]
+    assert left_out == ["'broken' is left out: the file is gone"]
     assert len({layer.name for layer in viewer.layers}) == len(viewer.layers)
     results = {
         each.metadata[METADATA_KEY]["source"]: each

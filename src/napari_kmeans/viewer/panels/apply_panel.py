@@ -11,6 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 
 from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.imaging.far_colors import FAR
 from napari_kmeans.measuring import count_undecided, undecided_percent
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
@@ -24,7 +25,12 @@ from napari_kmeans.viewer.from_layers.apply_targets import (
 )
 from napari_kmeans.viewer.from_layers.source import WHOLE
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.to_layers.apply_model import ApplyToSeveral, ApplyWork, fit_to_source
+from napari_kmeans.viewer.to_layers.apply_model import (
+    DISTANCE_RATIO,
+    ApplyToSeveral,
+    ApplyWork,
+    fit_to_source,
+)
 from napari_kmeans.viewer.to_layers.describe_model import count_classes, list_classes
 from napari_kmeans.viewer.to_layers.result import options_of_fit
 from napari_kmeans.viewer.widgets.checked_list import CheckedList
@@ -232,7 +238,7 @@ class ApplyPanel(WorkingPanel):
         ]
         self.dock.show_applied(applied, update=update, is_latest=is_latest)
         names = ", ".join(
-            f"“{source.name}”{_describe_undecided(outcome)}" for source, outcome in applied
+            f"“{source.name}”{_describe_second_look(outcome)}" for source, outcome in applied
         )
         self._applied = f"Applied to {names}." if names else ""
         self.work_changed()
@@ -373,8 +379,12 @@ class ApplyPanel(WorkingPanel):
             self.load(path)
 
 
-def _describe_undecided(outcome: Segmentation) -> str:
-    """Return the share of the undecided pixels in brackets; empty if there are none."""
-    if not count_undecided(outcome.table):
-        return ""
-    return f" ({undecided_percent(outcome.table):.1f} % of the pixels undecided)"
+def _describe_second_look(outcome: Segmentation) -> str:
+    """Return, in brackets, the undecided pixels and how far the colors are; mostly nothing."""
+    texts = []
+    if count_undecided(outcome.table):
+        texts.append(f"{undecided_percent(outcome.table):.1f} % of the pixels undecided")
+    ratio = outcome.table.attrs.get(DISTANCE_RATIO, float("nan"))
+    if ratio >= FAR:
+        texts.append(f"colors {ratio:.1f} times as far from the classes as in the fit")
+    return f" ({', '.join(texts)})" if texts else ""

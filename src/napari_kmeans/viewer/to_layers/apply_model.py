@@ -63,6 +63,10 @@ def fit_to_source(model: KMeansModel, source: Source) -> KMeansModel:
     return model if model.rgb else replace(model, channel_axis=-1 if n_layers else None)
 
 
+DISTANCE_RATIO = "distance_ratio"
+"""The attribute of a table with the `distance_ratio` of its image."""
+
+
 @dataclass(frozen=True, eq=False)
 class ApplyWork:
     """A model and the image layer to apply it to, as work for the background.
@@ -99,7 +103,7 @@ class ApplyWork:
             classes.
         """
         model, source, fitted = self.model, self.source, self.fitted
-        _warn_of_other_colors(model, source)
+        ratio = _warn_of_other_colors(model, source)
         image = source.levels[source.level]
         own = source.model_at(model, source.level)
         if is_dask(image) and not own.cleaning.is_off:
@@ -113,6 +117,7 @@ class ApplyWork:
             counts = count_pixels(own, image, labels[source.level], part_of(progress, share, 1))
             undecided = own.count_undecided(own.open(image))
         table = cluster_table(model, counts, undecided)
+        table.attrs[DISTANCE_RATIO] = ratio
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
@@ -194,11 +199,13 @@ def count_pixels(
     return np.bincount(model.center_classes, tally.counts).astype(np.int64)
 
 
-def _warn_of_other_colors(model: KMeansModel, source: Source) -> None:
+def _warn_of_other_colors(model: KMeansModel, source: Source) -> float:
     """Warn if an image seems to have other units than the model, or if its colors are far from it.
 
-    The coarsest level has the fewest pixels to read, but averages of colors.
+    The coarsest level has the fewest pixels to read, but its colors are averages. Return the ratio
+    of the distances, or NaN if the units are others.
     """
+    ratio = float("nan")
     pixels, name = model.open(source.levels[-1]), repr(source.name)
     sentence = describe_other_units(pixels, model.palette, model.dtype, name)
     if sentence is None:
@@ -207,3 +214,4 @@ def _warn_of_other_colors(model: KMeansModel, source: Source) -> None:
         sentence = describe_far_colors(ratio, name)
     if sentence is not None:
         notice(sentence, stacklevel=3)
+    return ratio
