@@ -48,7 +48,7 @@ _OUTPUT_TEXTS = {
     "geojson": "outlines (GeoJSON)",
     "masks": "a mask of each class",
     "legend": "legend",
-    "confidence": "confidence",
+    "confidence": "confidence of each pixel",
     "parquet": "table as Parquet",
 }
 """What can be written, beside the labels: the table shows the images with them."""
