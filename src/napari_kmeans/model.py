@@ -25,7 +25,7 @@ from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
 from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning
 from napari_kmeans.imaging.colors import display_colors
-from napari_kmeans.imaging.far_colors import distance_ratio
+from napari_kmeans.imaging.far_colors import find_far_share
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.label_tally import clean_and_tally, tally_cleaned
 from napari_kmeans.imaging.painting import (
@@ -374,23 +374,23 @@ class KMeansModel:
         self._warn_of_other_units(pixels)
         return self.paint(pixels, progress)
 
-    def distance_ratio(self, image: Any, *, mask: Any = None) -> float:
-        """Return how many times as far an image's colors are from the classes as those of the fit.
+    def far_share(self, image: Any, *, mask: Any = None) -> float:
+        """Return the share of an image's pixels that are far from all classes.
 
         Parameters
         ----------
         image, mask
-            As for `predict`. Of an image with more than 262,144 pixels, windows are read that are
-            spread over the image.
+            As for `predict`. Of an image with more than 262,144 pixels, up to three windows along
+            each axis are read, of 64 pixels along the last two.
 
         Returns
         -------
         float
-            The root of the mean squared distance of the pixels from their nearest centers, divided
-            by that of the pixels of the fit. About 1 for images like those of the fit. From 2.5 on,
-            the command line, studies and the dock point the image out: another stain, exposure or
-            scanner, or another kind of image. NaN if all pixels are left out, and for a model that
-            does not know how many pixels it was fitted to, as that of version 0.1.0.
+            The share, from 0 to 1, of pixels that are farther from their nearest center than this
+            center is from the next one. A few hundredths for images like those of the fit. From 0.4
+            on, the command line, studies and the dock point the image out: it may have another
+            stain, exposure or scanner, or be another kind of image. NaN for a model of a single
+            center, and if all pixels are left out.
 
         Raises
         ------
@@ -399,17 +399,15 @@ class KMeansModel:
 
         Notes
         -----
-        It tells nothing about images whose colors are near the classes and mean something else.
+        Background that is near a class counts as any other pixels: the share of a small section on
+        a slide is small. Pixels that are near a class and mean something else are not far.
 
         Examples
         --------
-        >>> ratios = {path.name: model.distance_ratio(imread(path)) for path in paths}
+        >>> shares = {path.name: model.far_share(imread(path)) for path in paths}
         """
         pixels = self.open(image, mask)
-        if self.center_pixels is None or not self.center_pixels.any():
-            return float("nan")
-        mean_square = self.inertia_ / int(self.center_pixels.sum())
-        return distance_ratio(pixels, self.cluster_centers_, self.space, self.splits, mean_square)
+        return find_far_share(pixels, self.cluster_centers_, self.space, self.splits)
 
     def memberships(
         self,

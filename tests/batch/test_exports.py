@@ -8,6 +8,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+import zarr
+from napari_builtins.io import napari_write_image
 from skimage.draw import polygon2mask
 
 from napari_kmeans import KMeansModel, apply_classes, segment, split_anew
@@ -116,6 +118,25 @@ def test_the_confidence_of_each_pixel_is_written(tmp_path, lazy):
     # A run over the folder does not take it for an image.
     iio.imwrite(tmp_path / "b.png", np.zeros((9, 9), np.uint8))
     assert [each.path.name for each in find_inputs((tmp_path,), recursive=False)] == ["b.png"]
+
+
+def test_images_of_confidence_that_napari_saved_are_kept(tmp_path, quadrants):
+    iio.imwrite(tmp_path / "a.png", quadrants)
+    seg, picture = segment(quadrants, 2, rgb=True), Picture(quadrants, rgb=True)
+    write_results(seg, tmp_path, "a", picture)
+    saved = tmp_path / "a-confidence.tif"
+    napari_write_image(str(saved), np.ones((20, 21), np.float32), {})
+    before = saved.read_bytes()
+    assert not write_results(seg, tmp_path, "a", picture).removed
+    with pytest.raises(ValueError, match=r"a-confidence\.tif in it is no result"):
+        write_results(seg, tmp_path, "a", picture, exports=["confidence"])
+    assert saved.read_bytes() == before
+    assert not is_result_file(saved)
+    # So are zarr directories that another program has written under this name.
+    lazy = segment(da.from_array(quadrants, (10, 21, 3)), 2, rgb=True)
+    zarr.create_group(tmp_path / "a-confidence.zarr", attributes={"ome": {}})
+    with pytest.raises(ValueError, match=r"a-confidence\.zarr in it is no result"):
+        write_results(lazy, tmp_path, "a", picture, exports=["confidence"])
 
 
 def test_the_confidence_of_a_georeferenced_image_marks_pixels_without_class(tmp_path, quadrants):

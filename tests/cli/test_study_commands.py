@@ -96,14 +96,16 @@ def test_images_of_other_colors_are_marked(folder, capsys):
     iio.imwrite(folder / "raw" / "other.png", other)
     capsys.readouterr()
     model = KMeansModel.load("out/napari-kmeans-model.json")
-    ratio = model.distance_ratio(other)
+    share = model.far_share(other)
+    assert share == 0.5
     assert main(["run", "raw", "--model", "out/napari-kmeans-model.json", "-o", "applied"]) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines()[1] == (
         "1 image has colors far from the classes (other): the classes may mean something else there"
     )
     (line,) = [line for line in printed.err.splitlines() if "other.png" in line]
-    assert f"other.png are {ratio:.1f} times as far from the classes as those of the" in line
+    assert line.startswith(f"napari-kmeans: {100 * share:.0f} % of the pixels of ")
+    assert "other.png are farther from their class than this class is from the next one" in line
     table = pd.read_csv(folder / "applied" / OUT, keep_default_na=False)
     problems = table.groupby("image")["problem"].first().to_dict()
     assert problems.pop("other") == "colors far from the classes"

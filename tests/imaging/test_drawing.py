@@ -116,6 +116,8 @@ def test_limits_are_those_of_the_expected_number_of_pixels(n_far):
     assert uniform_limit == 20 / 1000
     assert np.minimum(1, limit * squares).sum() == pytest.approx(n_far)
     assert drawing._solve_limits(np.zeros(10), 5, 5) == (0.5, np.inf)
+    assert drawing._solve_limits(np.ones(10), 10, 10) == (np.inf, np.inf)
+    assert drawing._solve_limits(np.full(10, 5e-324), 5, 5) == (0.5, np.inf)
     assert drawing._solve_limits(np.empty(0), 5, 5) == (np.inf, np.inf)
 
 

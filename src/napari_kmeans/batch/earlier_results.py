@@ -152,6 +152,9 @@ def _read_table_colors(path: Path) -> list[str]:
 
 def _is_result(path: Path) -> bool:
     try:
+        if path.stem.endswith(f"-{CONFIDENCE}"):
+            # napari saves images of confidence in the format of files of version 0.1.1.
+            return not path.is_symlink() and read_record(path, (CONFIDENCE,)) is not None
         return not path.is_symlink() and path.exists() and _CHECKS[path.suffix](path)
     except Exception:
         # Decoders raise exceptions of many types for damaged files.

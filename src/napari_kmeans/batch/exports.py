@@ -9,7 +9,7 @@ from napari_kmeans._version import __version__
 from napari_kmeans.batch.channels import GDAL_NODATA
 from napari_kmeans.batch.result_files import file_key
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
-from napari_kmeans.files.result_record import CONFIDENCE
+from napari_kmeans.files.result_record import CONFIDENCE, add_record_to_zarr
 from napari_kmeans.files.tiff_writer import tiff_axes, write_tiff
 from napari_kmeans.imaging.blocks import is_dask
 
@@ -83,10 +83,14 @@ class Exports:
         if "confidence" in names:
             if find_confidence is None:
                 raise ValueError("the confidence needs the image: pass its picture.")
-            values = find_confidence()
-            path = directory / f"{stem}-confidence{'.zarr' if is_dask(values) else '.tif'}"
-            write_values = partial(_write_confidence, values, labels, stem)
-            self._parts.append(([path], lambda temporary, _: write_values(*temporary)))
+            suffix = ".zarr" if is_dask(labels.pixels) else ".tif"
+            write_values = partial(_write_confidence, find_confidence, labels, stem)
+            self._parts.append(
+                (
+                    [directory / f"{stem}-confidence{suffix}"],
+                    lambda temporary, _: write_values(*temporary),
+                )
+            )
 
     @property
     def paths(self) -> list[Path]:
@@ -113,13 +117,16 @@ def _write_legend(temporary: list[Path], table: pd.DataFrame) -> None:
     plot_legend_of_table(table).savefig(temporary[0], format="png", metadata=metadata)
 
 
-def _write_confidence(values: Any, labels: Picture, stem: str, path: Path) -> None:
+def _write_confidence(
+    find_confidence: Callable[[], Any], labels: Picture, stem: str, path: Path
+) -> None:
     """Write the confidence with the axes and the georeference of the labels."""
+    values, record = find_confidence(), {"kind": CONFIDENCE, "version": __version__}
     if is_dask(values):
         axes = tuple(labels.axes or spatial_axes(values.ndim))
         write_images([Image(path, f"{stem} {CONFIDENCE}", values, axes)])
+        add_record_to_zarr(path, record)
         return
     # Pixels that have no class are NaN, and not 0 as in the labels.
     tags = [(GDAL_NODATA, 2, 4, "nan") if tag[0] == GDAL_NODATA else tag for tag in labels.geo_tags]
-    record = {"kind": CONFIDENCE, "version": __version__}
     write_tiff(path, labels._replace(pixels=values, geo_tags=tuple(tags)), record)

@@ -70,12 +70,12 @@ def _has_other_units(seg: Segmentation, picture: Picture) -> bool:
 
 
 def _has_far_colors(source: str, seg: Segmentation, picture: Picture) -> bool:
-    """Return whether the colors of an image are far from the classes, and tell how far."""
+    """Return whether many pixels of an image are far from the classes, and tell how many."""
     # This module imports numba, too.
     from napari_kmeans.imaging.far_colors import describe_far_colors
 
-    ratio = seg.model.distance_ratio(picture.pixels, mask=picture.mask)
-    sentence = describe_far_colors(ratio, source)
+    share = seg.model.far_share(picture.pixels, mask=picture.mask)
+    sentence = describe_far_colors(share, source)
     if sentence is not None:
         tell(sentence)
     return sentence is not None

@@ -225,14 +225,16 @@ def _solve_limits(
     """Return the limits below which so many pixels of these squared distances are expected.
 
     A pixel of squared distance d is below a limit b of the ranks with the probability min(1, b d).
+    Infinity if there are not so many pixels.
     """
-    uniform_limit = n_uniform / len(squares) if len(squares) else np.inf
+    uniform_limit = n_uniform / len(squares) if n_uniform < len(squares) else np.inf
     ordered = np.sort(squares[squares > 0])
-    if not len(ordered):
+    if n_far >= len(ordered):
         return uniform_limit, np.inf
     # The expected number is at most c + b s, if s is the sum of the lowest squares and c is the
     # number of the others, and it is equal to one of these bounds.
-    limits = (n_far - np.arange(len(ordered))[::-1]) / np.cumsum(ordered)
+    with np.errstate(over="ignore"):
+        limits = (n_far - np.arange(len(ordered))[::-1]) / np.cumsum(ordered)
     return uniform_limit, float(limits.max())
 
 

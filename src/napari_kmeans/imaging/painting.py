@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block, Floats
 
 
-_FEW_COLORS = 9
-"""The number of colors up to which a loop over the pixels for each color is faster than a look-up
-for each pixel: 8 clusters and the pixels that are left out."""
+_FEW_COLORS, _SHORT_WORD = 9, 2
+"""The number of colors, and of bytes of a pixel, up to which a loop over the pixels for each color
+is faster than a look-up for each pixel: 8 clusters and the pixels that are left out."""
 
 
 def label_dtype(n_clusters: int) -> np.dtype[Any]:
@@ -232,7 +232,7 @@ def _recolor_into(
     source, pixels = source.view(word), pixels.view(word)
     # Other types of arrays would need another compiled kernel.
     source = source if source.flags.aligned else source.copy()
-    if len(columns) == 1 and len(colors) <= _FEW_COLORS:
+    if len(colors) <= _FEW_COLORS and pixels.shape[1] == 1 and word.itemsize <= _SHORT_WORD:
         words, kept_bits = columns[0], kept_columns[0]
         kernels.recolor_words(labels, words, kept_bits, source.reshape(-1), pixels.reshape(-1))
         return

@@ -26,7 +26,7 @@ from napari_kmeans.viewer.from_layers.apply_targets import (
 from napari_kmeans.viewer.from_layers.source import WHOLE
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.apply_model import (
-    DISTANCE_RATIO,
+    FAR_SHARE,
     ApplyToSeveral,
     ApplyWork,
     fit_to_source,
@@ -380,11 +380,11 @@ class ApplyPanel(WorkingPanel):
 
 
 def _describe_second_look(outcome: Segmentation) -> str:
-    """Return, in brackets, the undecided pixels and how far the colors are; mostly nothing."""
+    """Return, in brackets, the undecided pixels and those far from the classes; mostly nothing."""
     texts = []
     if count_undecided(outcome.table):
         texts.append(f"{undecided_percent(outcome.table):.1f} % of the pixels undecided")
-    ratio = outcome.table.attrs.get(DISTANCE_RATIO, float("nan"))
-    if ratio >= FAR:
-        texts.append(f"colors {ratio:.1f} times as far from the classes as in the fit")
+    share = outcome.table.attrs.get(FAR_SHARE, float("nan"))
+    if share >= FAR:
+        texts.append(f"{100 * share:.0f} % of the pixels far from all clusters")
     return f" ({', '.join(texts)})" if texts else ""

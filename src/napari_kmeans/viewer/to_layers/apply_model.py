@@ -63,8 +63,8 @@ def fit_to_source(model: KMeansModel, source: Source) -> KMeansModel:
     return model if model.rgb else replace(model, channel_axis=-1 if n_layers else None)
 
 
-DISTANCE_RATIO = "distance_ratio"
-"""The attribute of a table with the `distance_ratio` of its image."""
+FAR_SHARE = "far_share"
+"""The attribute of a table with the `far_share` of its image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +99,11 @@ class ApplyWork:
         Warns
         -----
         UserWarning
-            If the image seems to have other units than the model, or if its colors are far from the
-            classes.
+            If the image seems to have other units than the model, or if many of its pixels are
+            far from the classes.
         """
         model, source, fitted = self.model, self.source, self.fitted
-        ratio = _warn_of_other_colors(model, source)
+        far_share = _warn_of_other_colors(model, source)
         image = source.levels[source.level]
         own = source.model_at(model, source.level)
         if is_dask(image) and not own.cleaning.is_off:
@@ -117,7 +117,7 @@ class ApplyWork:
             counts = count_pixels(own, image, labels[source.level], part_of(progress, share, 1))
             undecided = own.count_undecided(own.open(image))
         table = cluster_table(model, counts, undecided)
-        table.attrs[DISTANCE_RATIO] = ratio
+        table.attrs[FAR_SHARE] = far_share
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
@@ -200,18 +200,18 @@ def count_pixels(
 
 
 def _warn_of_other_colors(model: KMeansModel, source: Source) -> float:
-    """Warn if an image seems to have other units than the model, or if its colors are far from it.
+    """Warn if an image seems to have other units than the model, or many pixels are far from it.
 
-    The coarsest level has the fewest pixels to read, but its colors are averages. Return the ratio
-    of the distances, or NaN if the units are others.
+    The coarsest level has the fewest pixels to read, but its colors are averages. Return the share
+    of far pixels, or NaN if the units are others.
     """
-    ratio = float("nan")
+    share = float("nan")
     pixels, name = model.open(source.levels[-1]), repr(source.name)
     sentence = describe_other_units(pixels, model.palette, model.dtype, name)
     if sentence is None:
         image = source.levels[source.level]
-        ratio = source.model_at(model, source.level).distance_ratio(image)
-        sentence = describe_far_colors(ratio, name)
+        share = source.model_at(model, source.level).far_share(image)
+        sentence = describe_far_colors(share, name)
     if sentence is not None:
         notice(sentence, stacklevel=3)
-    return ratio
+    return share

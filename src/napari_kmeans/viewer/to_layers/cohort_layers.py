@@ -146,5 +146,7 @@ class LayersWork:
         else:
             # The names of layers may be others than those in the table.
             table = self.measure_regions(labels_layer(outcome, source)).assign(image=job.name)
-        problems = find_problems(source.name, finest, picture, table, is_painted=True)
+        # The same name as in the warnings of `ApplyWork`, so that none is shown twice.
+        name = repr(source.name)
+        problems = find_problems(name, finest, picture, table, is_painted=True)
         return ImageRows(image, {str(name): table[name] for name in table}, problems)
