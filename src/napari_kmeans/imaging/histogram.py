@@ -48,6 +48,9 @@ _MAX_TABLES = 8
 """The largest number of tables of counters: a table takes 16 MiB for codes of 24 bits."""
 
 
+_FEW_CODES = 2**16
+"""The number of codes up to which full counters are counted in an array of all codes."""
+
 _MAX_RUNS = 12
 """The largest number of runs of equal entries in a table of gray values that are compared. Of 16
 runs, as many comparisons take as long as a look-up."""
@@ -617,6 +620,11 @@ def _collect_histogram(
         kernels.collect_codes(tables, cells[rows], codec.cell_bits, starts[rows], codes, weights)
 
     map_slices(collect, len(cells), _USED_CELLS_PER_TASK)
-    full_codes, times = np.unique(np.concatenate(full), return_counts=True)
-    weights[np.searchsorted(codes, full_codes)] += kernels.MAX_COUNT * times
+    full_codes = np.concatenate(full)
+    if codec.size <= _FEW_CODES:
+        # Sorting takes longer: of gray values, counters are full every 255 pixels.
+        weights += kernels.MAX_COUNT * np.bincount(full_codes, minlength=codec.size)[codes]
+    else:
+        full_codes, times = np.unique(full_codes, return_counts=True)
+        weights[np.searchsorted(codes, full_codes)] += kernels.MAX_COUNT * times
     return Histogram(codec, codes, weights, starts)

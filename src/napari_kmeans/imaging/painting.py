@@ -169,15 +169,23 @@ class RelabelPainter(Painter):
 
     def label_block(self, pixels: Pixels, block: Block, labels: NDArray[Any]) -> None:
         """Write the labels of the pixels of a block to an array of the shape of the block."""
-        known = np.ravel(self.known_labels[block])
-        kernels.look_up_labels(known, self.new_labels, labels.reshape(-1))
+        _look_up_into(labels.reshape(-1), self.new_labels, np.ravel(self.known_labels[block]))
 
 
 def _look_up(table: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     """Return ``table[labels]``, faster."""
     entries = np.empty(labels.shape, table.dtype)
-    kernels.look_up_labels(np.ravel(labels), table, entries.reshape(-1))
+    _look_up_into(entries.reshape(-1), table, np.ravel(labels))
     return entries
+
+
+def _look_up_into(entries: NDArray[Any], table: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Write ``table[labels]`` for labels (n,) to `entries` (n,)."""
+    if labels.dtype == np.uint8 and len(table) <= _FEW_COLORS:
+        starts = np.arange(len(table), dtype=np.uint8)
+        kernels.look_up_runs(labels, starts, table, entries)
+    else:
+        kernels.look_up_labels(labels, table, entries)
 
 
 def _unpack_relabel_painter(
