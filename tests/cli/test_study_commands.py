@@ -110,6 +110,8 @@ def test_images_of_other_colors_are_marked(folder, capsys):
     problems = table.groupby("image")["problem"].first().to_dict()
     assert problems.pop("other") == "colors far from the classes"
     assert set(problems.values()) == {""}
+    methods = (folder / "applied" / "napari-kmeans-methods.md").read_text("utf-8")
+    assert "In 1 image, at least 40 % of the pixels were farther from their class than" in methods
     # The same with the results of single images.
     assert main(["raw", "--model", "out/napari-kmeans-model.json", "-o", "plain"]) == 0
     assert "1 image has colors far from the classes (other)" in capsys.readouterr().out

@@ -9,7 +9,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.fitting import MAX_LISTED, hash_sources, last_part
-from napari_kmeans.batch.problems import NOT_COUNTED, recorded_problems
+from napari_kmeans.batch.problems import (
+    FAR_COLORS,
+    NOT_COUNTED,
+    OTHER_UNITS,
+    recorded_problems,
+)
 from napari_kmeans.batch.references import PROGRAM, ReferenceList
 from napari_kmeans.batch.result_files import SHARED_MODEL
 from napari_kmeans.batch.shares import (
@@ -174,7 +179,21 @@ def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
             f"{_count(n_failed, 'image')} of {len(study.all_images)} could not be processed and "
             f"{_was(n_failed)} excluded."
         )
-    problems = recorded_problems(study.images).values()
+    problems = list(recorded_problems(study.images).values())
+    if n_far := sum(FAR_COLORS in each for each in problems):
+        # This module imports numba, which would slow down the start of the command line.
+        from napari_kmeans.imaging.far_colors import FAR
+
+        yield (
+            f"In {_count(n_far, 'image')}, at least {100 * FAR:.0f} % of the pixels were "
+            "farther from their class than this class is from the next one; "
+            f"{'it counts' if n_far == 1 else 'they count'} in the means."
+        )
+    if n_other := sum(OTHER_UNITS in each for each in problems):
+        yield (
+            f"{_count(n_other, 'image')} had values in other units than the model, and "
+            f"{'counts' if n_other == 1 else 'count'} in the means."
+        )
     if n_empty := sum(NOT_COUNTED in each for each in problems):
         yield f"{_count(n_empty, 'image')} had no counted pixel and no shares."
 

@@ -163,8 +163,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write <name>-labels.tif, <name>-recolored.png (.tif where PNG cannot hold it; both "
         ".zarr for images larger than memory), <name>-table.csv and <name>-model.json to DIR; "
-        f"for several images {SHARED_MODEL} and {SHARED_TABLE}; and the record {RECORD_FILE}; "
-        "needs no screen",
+        f"for several images with one fit {SHARED_MODEL} and {SHARED_TABLE}; and the record "
+        f"{RECORD_FILE}; needs no screen",
     )
     parser.add_argument(
         "--export",
