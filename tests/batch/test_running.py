@@ -29,7 +29,7 @@ from napari_kmeans import (
     run_study,
     segment,
 )
-from napari_kmeans.batch import image_step, parts, problems
+from napari_kmeans.batch import image_step, parts
 from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import RECORD_FILE, hash_file
 from napari_kmeans.execution.notices import notices_to
@@ -792,7 +792,7 @@ def test_a_lazy_image_is_painted_written_and_measured_in_one_pass(folder, dtype,
     # Small pictures are drawn from other pixels: every n-th of the image. How far the colors are
     # from the classes is measured in windows, which are all of this small image.
     monkeypatch.setattr(image_step, "draw_thumbnails", lambda *_: None)
-    monkeypatch.setattr(problems, "_has_far_colors", lambda *_: False)
+    monkeypatch.setattr(KMeansModel, "far_share", lambda *_, **__: 0.0)
     model = "first/napari-kmeans-model.json"
     study = _study(folder, images="scan.zarr", fit=None, model=model, grid=100)
     table = _run(study).table.drop(columns="file")

@@ -110,6 +110,10 @@ def test_images_of_other_colors_are_marked(folder, capsys):
     problems = table.groupby("image")["problem"].first().to_dict()
     assert problems.pop("other") == "colors far from the classes"
     assert set(problems.values()) == {""}
+    record = json.loads((folder / "applied" / "napari-kmeans-run.json").read_text("utf-8"))
+    shares = {each["name"]: each["far_share"] for each in record["images"]}
+    assert shares.pop("other") == share
+    assert max(shares.values()) < 0.1
     methods = (folder / "applied" / "napari-kmeans-methods.md").read_text("utf-8")
     assert "In 1 image, at least 40 % of the pixels were farther from their class than" in methods
     # The same with the results of single images.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.parts import Inputs
+    from napari_kmeans.batch.problems import Review
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.segmentation import Segmentation
 
@@ -52,7 +53,7 @@ def describe_done(
     has_own_model: bool,
     watch: Stopwatch,
     warnings: Sequence[str],
-    problems: Sequence[str] = (),
+    review: Review,
 ) -> dict[str, Any]:
     """Return the entries of an image that is done.
 
@@ -68,8 +69,7 @@ def describe_done(
         Whether the model was fitted to this image only.
     watch : Stopwatch
     warnings : sequence of str
-    problems : sequence of str
-        See `find_problems`.
+    review : Review
     """
     return {
         "sha256": inputs.hashes[0] if inputs.hashes else None,
@@ -80,7 +80,8 @@ def describe_done(
         "labels_sha256": hash_labels(seg.labels),
         **watch.entries(),
         "warnings": list(warnings),
-        "problems": list(problems),
+        "problems": list(review.problems),
+        "far_share": review.far_share,
         "status": "done",
         "failure": "",
     }

@@ -31,7 +31,7 @@ class ImageRows(NamedTuple):
     columns : mapping of str to sequence
         The values in the columns of `measure`; a missing number is None or NaN.
     problems : sequence of str
-        See `find_problems`.
+        See `review_image`.
     """
 
     image: StudyImage

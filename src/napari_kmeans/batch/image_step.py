@@ -16,7 +16,7 @@ from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, OutputError, output_errors, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
 from napari_kmeans.batch.preparing import ABOUT_COMPILING
-from napari_kmeans.batch.problems import find_problems
+from napari_kmeans.batch.problems import review_image
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
@@ -165,7 +165,7 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     seg = with_written_labels(seg, written.paths)
     table = measuring.table(seg.labels if beside else None)
     is_painted = steps.model is not None
-    problems = find_problems(image.job.source, seg, picture, table, is_painted=is_painted)
+    review = review_image(image.job.source, seg, picture, table, is_painted=is_painted)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
         **describe_source(image.job, image.stem, image.group, image.metadata),
@@ -177,7 +177,7 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
             has_own_model=steps.model is None,
             watch=watch,
             warnings=sentences,
-            problems=problems,
+            review=review,
         ),
     }
     columns = {str(name): table[name].tolist() for name in table}

@@ -14,7 +14,7 @@ from napari_kmeans.batch.image_record import (
 )
 from napari_kmeans.batch.image_step import with_written_labels
 from napari_kmeans.batch.parts import Inputs, write_text
-from napari_kmeans.batch.problems import describe_problems, recorded_problems
+from napari_kmeans.batch.problems import Review, describe_problems, recorded_problems
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
@@ -77,7 +77,7 @@ class PlainRecord:
         paths: Sequence[Path],
         watch: Stopwatch,
         warnings: Sequence[str],
-        problems: Sequence[str],
+        review: Review,
     ) -> None:
         """Add an image whose results were written, and write the record after the first one.
 
@@ -93,7 +93,7 @@ class PlainRecord:
             has_own_model=self.model is None,
             watch=watch,
             warnings=warnings,
-            problems=problems,
+            review=review,
         )
         if is_first:
             self.write("interrupted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.reporting import count_images, join_names, tell
 
@@ -25,10 +25,25 @@ _CONSEQUENCES = {
 """The problems, with what follows from each."""
 
 
-def find_problems(
+class Review(NamedTuple):
+    """What a second look at an image that is done has found.
+
+    Attributes
+    ----------
+    problems : list of str
+        Most images have none.
+    far_share : float or None
+        The `far_share` of the image for a model that was fitted to others. None if it is not known.
+    """
+
+    problems: list[str]
+    far_share: float | None
+
+
+def review_image(
     source: str, seg: Segmentation, picture: Picture, table: pd.DataFrame, *, is_painted: bool
-) -> list[str]:
-    """Return the problems of an image that is done; most images have none.
+) -> Review:
+    """Find the problems of an image that is done.
 
     Parameters
     ----------
@@ -42,15 +57,20 @@ def find_problems(
     is_painted : bool
         Whether the model was fitted to other images, whose values may be in other units.
     """
-    # This module imports numba, which would slow down the start of the command line.
+    # These modules import numba, which would slow down the start of the command line.
+    from napari_kmeans.imaging.far_colors import describe_far_colors
     from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED
 
-    problems = []
+    problems, far_share = [], None
     # The warning about units was sent when the image was painted.
     if is_painted and _has_other_units(seg, picture):
         problems.append(OTHER_UNITS)
-    elif is_painted and _has_far_colors(source, seg, picture):
-        problems.append(FAR_COLORS)
+    elif is_painted:
+        far_share = seg.model.far_share(picture.pixels, mask=picture.mask)
+        sentence = describe_far_colors(far_share, source)
+        if sentence is not None:
+            tell(sentence)
+            problems.append(FAR_COLORS)
     counted = table[~table[IGNORED].astype(bool)] if IGNORED in table else table
     if not counted[COUNT_COLUMNS[1]].any():
         tell(
@@ -58,7 +78,8 @@ def find_problems(
             "alpha channel, NaN or infinite values, its regions and the ignored classes"
         )
         problems.append(NOT_COUNTED)
-    return problems
+    # NaN, without pixels, is no number in JSON.
+    return Review(problems, far_share if far_share == far_share else None)
 
 
 def _has_other_units(seg: Segmentation, picture: Picture) -> bool:
@@ -67,18 +88,6 @@ def _has_other_units(seg: Segmentation, picture: Picture) -> bool:
 
     pixels = seg.model.open(picture.pixels, picture.mask)
     return describe_other_units(pixels, seg.model.palette, seg.model.dtype) is not None
-
-
-def _has_far_colors(source: str, seg: Segmentation, picture: Picture) -> bool:
-    """Return whether many pixels of an image are far from the classes, and tell how many."""
-    # This module imports numba, too.
-    from napari_kmeans.imaging.far_colors import describe_far_colors
-
-    share = seg.model.far_share(picture.pixels, mask=picture.mask)
-    sentence = describe_far_colors(share, source)
-    if sentence is not None:
-        tell(sentence)
-    return sentence is not None
 
 
 def describe_problems(problems: Mapping[str, Sequence[str]]) -> list[str]:

@@ -25,7 +25,7 @@ from napari_kmeans.batch.output import (
     write_results,
 )
 from napari_kmeans.batch.plain_record import PlainRecord
-from napari_kmeans.batch.problems import find_problems
+from napari_kmeans.batch.problems import Review, review_image
 from napari_kmeans.batch.reporting import count_images, join_names
 from napari_kmeans.batch.result_files import (
     SHARED_MODEL,
@@ -169,10 +169,10 @@ class PlainRun:
                     record.add_failed(stem, outcome.sentence, sentences[:-1])
                     continue
                 written = self._write_image(job, stem, outcome, kept)
-                problems: list[str] = []
+                review = Review([], None)
                 if isinstance(written, Written):
                     is_painted = self.workflow.model is not None
-                    problems = find_problems(
+                    review = review_image(
                         job.source,
                         outcome.seg,
                         outcome.picture,
@@ -183,7 +183,7 @@ class PlainRun:
                 record.add_failed(stem, written.sentence, sentences[:-1])
             else:
                 paths[stem] = written.paths
-                record.add(stem, outcome, written.paths, watch, sentences, problems)
+                record.add(stem, outcome, written.paths, watch, sentences, review)
         return paths
 
     def _write_image(

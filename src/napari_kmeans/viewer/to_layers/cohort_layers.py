@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_rows import ImageRows, combine_tables
 from napari_kmeans.batch.image_step import measure_picture
-from napari_kmeans.batch.problems import find_problems
+from napari_kmeans.batch.problems import review_image
 from napari_kmeans.batch.study_images import StudyImage
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.viewer.background.cohort_work import CohortOutcome, CohortState, DoneImage
@@ -148,5 +148,5 @@ class LayersWork:
             table = self.measure_regions(labels_layer(outcome, source)).assign(image=job.name)
         # The same name as in the warnings of `ApplyWork`, so that none is shown twice.
         name = repr(source.name)
-        problems = find_problems(name, finest, picture, table, is_painted=True)
-        return ImageRows(image, {str(name): table[name] for name in table}, problems)
+        review = review_image(name, finest, picture, table, is_painted=True)
+        return ImageRows(image, {str(name): table[name] for name in table}, review.problems)
