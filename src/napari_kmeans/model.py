@@ -390,7 +390,7 @@ class KMeansModel:
             center is from the next one. A few hundredths for images like those of the fit. From 0.4
             on, the command line, studies and the dock point the image out: it may have another
             stain, exposure or scanner, or be another kind of image. NaN for a model of a single
-            center, and if all pixels are left out.
+            center or with a `position`, and if all pixels are left out.
 
         Raises
         ------

@@ -57,9 +57,10 @@ def find_far_share(
     Returns
     -------
     float
-        From 0 to 1. NaN for a single center, or if the windows have no pixel.
+        From 0 to 1. NaN for a single center, if the windows have no pixel, and if places are
+        compared, which are far in a larger image.
     """
-    if len(centers) < 2:
+    if len(centers) < 2 or space.position:
         return float("nan")
     gaps = KDTree(centers).query(centers, 2)[0][:, 1]
     count = partial(_count_far, centers=centers, gaps=gaps, splits=splits)

@@ -195,8 +195,9 @@ def test_undo_of_an_applied_model_and_of_objects(viewer, dock, finish, quadrants
     labels = run(dock, finish, n_clusters=4)
     other = viewer.add_image(quadrants[::-1], rgb=True, name="other")
     apply = dock.folds["apply"].open()
-    with qtbot.waitSignal(apply.apply(other).finished, timeout=20_000):
-        pass
+    apply.apply(other)
+    # The signal `finished` can be sent before a test waits for it.
+    qtbot.waitUntil(lambda: not apply.is_working, timeout=20_000)
     applied = state_of(viewer.layers["other labels"])
     run(dock, finish, image=other, n_clusters=2)
     assert dock.result.labels is viewer.layers["other labels"]
@@ -207,8 +208,8 @@ def test_undo_of_an_applied_model_and_of_objects(viewer, dock, finish, quadrants
     assert dock.result.task.applied
     viewer.layers.selection.active = labels
     objects = dock.folds["objects"].open()
-    with qtbot.waitSignal(objects.split().finished, timeout=20_000):
-        pass
+    objects.split()
+    qtbot.waitUntil(lambda: not objects.is_working, timeout=20_000)
     dock.undo_result()
     assert "picture objects" not in names(viewer)
 
