@@ -27,7 +27,7 @@ TASK_POINTS = 2**17
 with it the rounding, does not depend on the number of threads."""
 
 _N_SHARES, _LEAST_SHARE = 16, 2**13
-"""The number of tasks of points that are labeled once, and the least number of points of one."""
+"""Points that are labeled once are divided into so many tasks, each of so many points at least."""
 
 
 class GroupMoments(NamedTuple):

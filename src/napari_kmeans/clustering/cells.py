@@ -30,9 +30,8 @@ _SAMPLED_SHARE = 0.9
 these are at least 100 cells. A little less than this spread is the limit of the first round: most
 points are then divided in a single round."""
 
-
 _N_PARTS = 16
-"""The number of parts of the points that threads divide, if there is a limit."""
+"""The points are divided in so many parts, on threads, if a limit was guessed."""
 
 
 def group_in_cells(

@@ -310,9 +310,19 @@ def block_size(block: Block) -> int:
     return prod(axis_slice.stop - axis_slice.start for axis_slice in block)
 
 
+def whole_block(shape: tuple[int, ...]) -> Block:
+    """Return the block of all pixels of a spatial shape."""
+    return tuple(slice(0, length) for length in shape)
+
+
+def window_sides(n_axes: int, side: int) -> list[int]:
+    """Return the lengths of a window: `side` along the last two axes, and one index of others."""
+    return [*[1] * (n_axes - 2), side, side][-n_axes:]
+
+
 def middle_window(shape: tuple[int, ...], side: int) -> Block:
-    """Return the slices of a window in the middle: one index of all axes but the last two."""
-    sizes = [*[1] * (len(shape) - 2), side, side][-len(shape) :]
+    """Return the slices of a window in the middle, with the lengths of `window_sides`."""
+    sizes = window_sides(len(shape), side)
     starts = [max(full - size, 0) // 2 for full, size in zip(shape, sizes, strict=True)]
     return tuple(
         slice(start, min(start + size, full))

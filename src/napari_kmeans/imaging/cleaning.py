@@ -11,7 +11,7 @@ import numpy as np
 from napari_kmeans.clustering.soft import find_confidence
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
-from napari_kmeans.imaging.blocks import Frame, split_shape
+from napari_kmeans.imaging.blocks import Frame, split_shape, whole_block
 from napari_kmeans.imaging.chunks import read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.halos import halo_depths, inner_block, join_to_blocks, with_halo
@@ -434,7 +434,7 @@ class Cleaner:
         marked = np.zeros(flat.size, label_dtype(self.n_marked))
         kept = flat > 0
         own = points.reshape(-1, points.shape[-1])[kept, : self.centers.shape[1]]
-        whole = tuple(slice(0, length) for length in labels.shape)
+        whole = whole_block(labels.shape)
         around = Surroundings(labels, self.smoother(labels.ndim)).around(whole, kept)
         marked[kept] = self._mark(own.astype(np.float64, copy=False), flat[kept], around)
         return marked.reshape(labels.shape)

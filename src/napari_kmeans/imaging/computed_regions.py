@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from napari_kmeans.imaging.blocks import whole_block
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -77,5 +79,5 @@ class GridRegions:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the number of the cell of each pixel of the image."""
-        numbers = self.numbers(tuple(slice(0, length) for length in self.shape))
+        numbers = self.numbers(whole_block(self.shape))
         return numbers if dtype is None else numbers.astype(dtype)

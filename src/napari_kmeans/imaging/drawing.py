@@ -11,7 +11,7 @@ import numpy as np
 from napari_kmeans.clustering.tiles import iterate_columns
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.feature_space.neighborhood import find_grid_steps
-from napari_kmeans.imaging.blocks import thin_block
+from napari_kmeans.imaging.blocks import thin_block, whole_block
 from napari_kmeans.imaging.chunks import map_reduce, read_piece
 from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.imaging.kernels import select_points, select_rows
@@ -46,13 +46,12 @@ _MAX_SHARE = 0.25
 With many more, copying them takes longer than computing the distances of all pixels.
 """
 
+_N_GUESSED, _LEAST_GUESSED = 2**14, 2**20
+"""Limits are guessed from about so many pixels, if the images have so many pixels at least."""
 
-_N_GUESSED = 2**14
-_LEAST_GUESSED = 2**20
 _GUESS_MARGIN = 2
-"""The pixels from which limits are guessed, the pixels of images that are large enough for it, and
-how many times as many pixels are expected below the limits as are drawn. If there are too few, all
-pixels are read again."""
+"""The limits are guessed so that this many times the pixels to draw are expected below them. If
+there are too few, all pixels are read again."""
 
 
 class Drawn(NamedTuple):
@@ -173,7 +172,7 @@ def _find_steps(
 
 def _count_pixels(shapes: list[tuple[int, ...]], steps: Sequence[tuple[int, ...]] = ()) -> int:
     """Return the number of pixels of images, or of grids in them."""
-    blocks = [tuple(slice(0, length) for length in shape) for shape in shapes]
+    blocks = map(whole_block, shapes)
     grids = map(thin_block, blocks, steps or [()] * len(shapes))
     return sum(
         prod(len(range(length)[side]) for length, side in zip(shape, grid, strict=True))
@@ -202,8 +201,8 @@ def _guess_limits(
     steps = [_spread_step(shape, n_all / _N_GUESSED) for shape in shapes]
     squares = []
     for number, shape in enumerate(shapes):
-        block = tuple(slice(0, length) for length in shape)
-        points = read_piece(images, (number, block), space, steps).points.astype(np.float64)
+        place = number, whole_block(shape)
+        points = read_piece(images, place, space, steps).points.astype(np.float64)
         squares.append(((points - (0 if reference is None else reference)) ** 2).sum(axis=1))
     share = _GUESS_MARGIN * _count_pixels(shapes, steps) / n_all
     return _solve_limits(np.concatenate(squares), share * n_uniform, share * n_far)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import find_objects
 from scipy.spatial import KDTree
 
 from napari_kmeans.clustering.center_splits import assign_to_centers
-from napari_kmeans.imaging.blocks import block_size
+from napari_kmeans.imaging.blocks import block_size, whole_block, window_sides
 from napari_kmeans.imaging.chunks import map_reduce
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
@@ -99,29 +97,20 @@ def _add(counts: list[tuple[int, int]]) -> tuple[int, int]:
 
 def _find_windows(pixels: Pixels) -> list[Block]:
     """Return windows that are spread over an image, or over the part inside its mask."""
-    inside = tuple(slice(0, length) for length in pixels.shape)
+    inside = whole_block(pixels.shape)
     if isinstance(pixels.mask, np.ndarray):
-        inside = _find_box(pixels.mask)
-    lengths = [side.stop - side.start for side in inside]
-    if prod(lengths) <= _MAX_PIXELS:
+        if not pixels.mask.any():
+            return []
+        (inside,) = find_objects(pixels.mask.astype(np.uint8))
+    if block_size(inside) <= _MAX_PIXELS:
         return [inside] if block_size(inside) else []
+    lengths = [side.stop - side.start for side in inside]
     # At random places: at equal distances, the windows could miss what repeats along an axis.
     rng = np.random.default_rng(0)
-    sides = [*[1] * (len(lengths) - 2), _WINDOW_SIDE, _WINDOW_SIDE][-len(lengths) :]
-    slices = []
+    sides, slices = window_sides(len(lengths), _WINDOW_SIDE), []
     for own, length, side in zip(inside, lengths, sides, strict=True):
         n_windows = min(_WINDOWS_PER_AXIS, -(-length // side))
         places = (np.arange(n_windows) + rng.random(n_windows)) / n_windows
         starts = own.start + (places * max(length - side, 0)).astype(int)
         slices.append([slice(start, min(start + side, own.stop)) for start in starts.tolist()])
     return list(product(*slices))
-
-
-def _find_box(mask: NDArray[np.bool_]) -> Block:
-    """Return the smallest block that contains all pixels of a mask; an empty one without any."""
-    sides = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        used = np.flatnonzero(mask.any(axis=others))
-        sides.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0))
-    return tuple(sides)

@@ -47,7 +47,6 @@ _USED_CELLS_PER_TASK = 2**11
 _MAX_TABLES = 8
 """The largest number of tables of counters: a table takes 16 MiB for codes of 24 bits."""
 
-
 _FEW_CODES = 2**16
 """The number of codes up to which full counters are counted in an array of all codes."""
 
