@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from napari_kmeans.clustering.vector_search import CENTERS_AT_ONCE, search_block
+from napari_kmeans.clustering.vector_search import CENTERS_AT_ONCE, fetch, search_block
 from napari_kmeans.execution.compiling import (
     compile_kernel,
     inline_kernel,
@@ -796,6 +796,34 @@ def _sum_squares(columns: Any, n_features: int, n_points: int) -> Any:
     return total
 
 
+@inner_kernel
+def _copy_few_columns(
+    values: Any, first: int, n_points: int, n_features: int, columns: Any
+) -> None:
+    """Write points of 3 or 4 features, from an index of `values` on, to columns of 128 values.
+
+    The compiler uses vector instructions, but only if it knows the number of features and the
+    distance of the columns.
+    """
+    one, two, three, four = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+    start, n, width = np.uint64(first), np.uint64(n_points), np.uint64(WIDTH)
+    # Values of 8 bytes are there in time without this.
+    if values.itemsize < 8:
+        for i in range(0, WIDTH * n_features, 64 // values.itemsize):
+            fetch(values, first + 2 * WIDTH * n_features + i)
+    if n_features == 3:
+        for i in range(n):
+            columns[i] = values[start + three * i]
+            columns[i + width] = values[start + three * i + one]
+            columns[i + two * width] = values[start + three * i + two]
+    else:
+        for i in range(n):
+            columns[i] = values[start + four * i]
+            columns[i + width] = values[start + four * i + one]
+            columns[i + two * width] = values[start + four * i + two]
+            columns[i + three * width] = values[start + four * i + three]
+
+
 @compile_kernel
 def label_rows(
     points: NDArray[Any],
@@ -846,16 +874,22 @@ def label_rows(
     copies, copied_counts = np.zeros(n_clusters * 4 * n_rows), np.zeros(n_clusters * 4, np.int64)
     # Unsigned indices need no check for negative numbers.
     three, four, step, row = np.uint64(3), np.uint64(4), np.uint64(n_features), np.uint64(n_rows)
-    scatter = 0.0
+    scatter, flat = 0.0, exact.reshape(-1)
     for start in range(0, n_points, WIDTH):
         some, own = points[start : start + WIDTH], labels[start : start + WIDTH]
         n = some.shape[0]
-        for j in range(n_features):
-            column = exact[0, j]
-            for i in range(n):
-                column[i] = some[i, j]
-            for i in range(WIDTH):
-                moved[0, j, i] = column[i] - origin[j]
+        if not len(values) or not 3 <= n_features <= 4:
+            for j in range(n_features):
+                column = exact[0, j]
+                for i in range(n):
+                    column[i] = some[i, j]
+                for i in range(WIDTH):
+                    moved[0, j, i] = column[i] - origin[j]
+        else:
+            _copy_few_columns(values, start * n_features, n, n_features, flat)
+            for j in range(n_features):
+                for i in range(WIDTH):
+                    moved[0, j, i] = exact[0, j, i] - origin[j]
         size = _find_size(moved, 0, point_sizes, size_bits)
         limit = errors[0] + size * (errors[1] + size * errors[2])
         # Scores can overflow. False for NaN, too.
@@ -897,10 +931,10 @@ def label_rows(
                 place = (np.uint64(new_labels[i]) * four + (i & three)) * row + j
                 copies[place] += np.float64(exact[0, j, i])
     for k in range(n_clusters):
-        for c in range(4 * k, 4 * k + 4):
-            counts[k] += copied_counts[c]
+        for copy in range(4 * k, 4 * k + 4):
+            counts[k] += copied_counts[copy]
             for j in range(n_features):
-                sums[k, j] += copies[c * n_rows + j]
+                sums[k, j] += copies[copy * n_rows + j]
     return scatter
 
 

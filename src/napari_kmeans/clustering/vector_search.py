@@ -145,6 +145,31 @@ def _steps(builder: Any, stop: Any, step: int) -> Any:
     return cgutils.for_range_slice(builder, _INDEX(0), stop, _INDEX(step), _INDEX)
 
 
+@written_kernel
+def fetch(_typing: Any, values: Any, _index: Any) -> Any:
+    """Start to fetch the 64 bytes at an index of an array (n,) into the second cache.
+
+    Addresses behind the end of the array may be fetched: nothing is read from there.
+    """
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, index = arguments
+        data = context.make_array(signature.args[0])(context, builder, values).data
+        _prefetch(builder, builder.gep(data, [index]))
+        return context.get_dummy_value()
+
+    return types.void(values, types.int64), write
+
+
+def _prefetch(builder: Any, place: Any) -> None:
+    """Start to fetch the 64 bytes at an address into the second cache."""
+    address = _BYTE.as_pointer()
+    fetch_type = ir.FunctionType(ir.VoidType(), [address, _INT, _INT, _INT])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [address], fetch_type)
+    is_for_writing, locality, is_data = _INT(0), _INT(2), _INT(1)
+    builder.call(function, [builder.bitcast(place, address), is_for_writing, locality, is_data])
+
+
 class _Vectors:
     """Instructions for vectors of some numbers.
 
@@ -195,15 +220,10 @@ class _Vectors:
 
     def fetch(self, data: Any, index: Any, pace: Any) -> None:
         """Start to fetch `pace` numbers of an array of float32 into the second cache."""
-        address = _BYTE.as_pointer()
-        fetch_type = ir.FunctionType(ir.VoidType(), [address, _INT, _INT, _INT])
-        fetch = self._builder.module.declare_intrinsic("llvm.prefetch", [address], fetch_type)
-        is_for_writing, locality, is_data = _INT(0), _INT(2), _INT(1)
         n_lines = self.size // _LINE
         for line in range(n_lines):
             part = self._builder.sdiv(self._builder.mul(pace, _INDEX(line)), _INDEX(n_lines))
-            place = self._address(data, self._builder.add(index, part), _BYTE)
-            self._builder.call(fetch, [place, is_for_writing, locality, is_data])
+            _prefetch(self._builder, self._builder.gep(data, [self._builder.add(index, part)]))
 
     def _address(self, data: Any, index: Any, kind: Any) -> Any:
         return self._builder.bitcast(self._builder.gep(data, [index]), kind.as_pointer())
