@@ -20,6 +20,7 @@ from napari_kmeans import (
     suggest_n_clusters,
     summarize,
 )
+from napari_kmeans import segmentation as segmentation_module
 from napari_kmeans.feature_space.colors import convert_colors
 from napari_kmeans.imaging import blocks as blocks_module
 
@@ -230,6 +231,41 @@ def test_memory_layout_does_not_change_the_labels(layout):
     result = segment(variant, 4, rgb=True)
     np.testing.assert_array_equal(result.labels, truth)
     assert np.asarray(result.recolored).flags.writeable
+
+
+@pytest.mark.parametrize("case", ["rgba", "gray", "channels", "fortran", "two", "few", "smooth"])
+def test_results_do_not_depend_on_claimed_memory(case, monkeypatch):
+    image, options = np.random.default_rng(0).integers(0, 256, (70, 90, 4), np.uint8), {}
+    mask = image[..., 1] > 99
+    if case == "gray":
+        image = image[..., 0].astype(np.uint16)
+    elif case == "channels":
+        image, options = np.moveaxis(image.astype(np.float32), -1, 0), {"channel_axis": 0}
+    elif case == "fortran":
+        image = np.asfortranarray(image[..., :3])
+    elif case == "two":
+        image, mask = [image, image[:40]], [mask, mask[:40]]
+    elif case == "few":
+        # Labels of 300 clusters are uint16, those of 4 are uint8.
+        image = image // 64 * 64
+        image[..., :3] = image[..., :1]
+    elif case == "smooth":
+        image, options = image[..., :3], {"smoothing": 1.0}
+
+    def run(least, most):
+        monkeypatch.setattr(segmentation_module, "_LEAST_CLAIMED", least)
+        monkeypatch.setattr(segmentation_module, "_MOST_CLAIMED", most)
+        n_clusters = 300 if case == "few" else 5
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = segment(image, n_clusters, mask=mask, random_state=0, **options)
+        several = case == "two"
+        return [*result.labels, *result.recolored] if several else [result.labels, result.recolored]
+
+    for claimed, own in zip(run(0, 2**27), run(2**62, 2**62), strict=True):
+        assert claimed.dtype == own.dtype
+        assert claimed.strides == own.strides
+        np.testing.assert_array_equal(claimed, own)
 
 
 @pytest.mark.parametrize("method", METHODS)

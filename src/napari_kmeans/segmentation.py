@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_kmeans.checks import quote_value
 from napari_kmeans.clustering.rehearsal import kernels_of_fit
+from napari_kmeans.execution.memory import claim
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -18,7 +19,7 @@ from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.colors import sort_dark_to_bright
 from napari_kmeans.imaging.label_tally import clean_and_tally
-from napari_kmeans.imaging.painting import paint, recolor_image
+from napari_kmeans.imaging.painting import make_results, paint, recolor_image
 from napari_kmeans.measuring import cluster_table
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import SUMMARY_OPTIONS, Options, check_names, show_options
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.tally import Tally
     from napari_kmeans.options import SummaryValues
     from napari_kmeans.types import Floats
+
+_LEAST_CLAIMED, _MOST_CLAIMED = 2**22, 2**27
+"""Bytes of the images for whose results memory is claimed during the search. For 12 megapixels in
+RGB this saves 6 % of the time, for 192 MB of floats nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -543,7 +548,9 @@ def segment_summary(
 ) -> Segmentation:
     """Segment all images of a summary; labels and recolored images are lists."""
     options = summary.options
-    fit, tally, starts = _fit_and_tally(summary, progress)
+    results = _make_small_results(summary)
+    with claim([array for pair in results for array in pair]):
+        fit, tally, starts = _fit_and_tally(summary, progress)
     used = _sort_used(summary, fit, tally)
     if options.keep_init and len(used) < options.n_clusters:
         unused = sorted({*range(options.n_clusters)} - {*used.tolist()})
@@ -560,7 +567,23 @@ def segment_summary(
             stacklevel=4,
         )
     starts = None if starts is None else starts[used]
-    return _segment_by_fit(summary, fit, tally, used, starts, progress, channel_names)
+    return _segment_by_fit(summary, fit, tally, used, starts, progress, channel_names, results)
+
+
+def _make_small_results(summary: Summary) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Return arrays for the labels and the recolored image of each image, or an empty list.
+
+    They take memory during the search: with larger ones, a run could fail that needs no more memory
+    than there is. And the search ends before the memory of larger ones is claimed.
+    """
+    images = summary.images
+    n_bytes = sum(pixels.array.nbytes for pixels in images)
+    is_small = _LEAST_CLAIMED <= n_bytes <= _MOST_CLAIMED
+    if not is_small or not Cleaning.of(summary.options).is_off:
+        return []
+    if any(pixels.is_lazy or not pixels.array.flags.c_contiguous for pixels in images):
+        return []
+    return [make_results(pixels, summary.options.n_clusters) for pixels in images]
 
 
 def _sort_used(summary: Summary, fit: Fit, tally: Tally) -> NDArray[np.int64]:
@@ -577,8 +600,9 @@ def _segment_by_fit(
     starts: NDArray[np.int64] | None,
     progress: Progress,
     channel_names: tuple[str, ...],
+    results: Sequence[tuple[NDArray[Any], NDArray[Any]] | None] = (),
 ) -> Segmentation:
-    """Label and clean all images by the centers `used` of a fit."""
+    """Label and clean all images by the centers `used` of a fit; see `paint` for `results`."""
     images = summary.images
     model = replace(_make_model(summary, fit, tally, used), channel_names=channel_names)
     counts, undecided = tally.counts[used], None
@@ -588,8 +612,10 @@ def _segment_by_fit(
     painters = summary.painters(model.cluster_centers_, tally, ranks)
     step = progress.stage(0.2, sum(len(pixels.blocks()) for pixels in images))
     painted = [
-        paint(pixels, painter, model.palette if model.cleaning.is_off else None, step)
-        for pixels, painter in zip(images, painters, strict=True)
+        paint(pixels, painter, model.palette if model.cleaning.is_off else None, step, room)
+        for pixels, painter, room in zip(
+            images, painters, results or [None] * len(images), strict=True
+        )
     ]
     if not model.cleaning.is_off:
         cleaner = model.cleaner()

@@ -300,8 +300,18 @@ def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
     return array.view(np.uint64 if size > 8 else f"u{size}")
 
 
+def make_results(pixels: Pixels, n_clusters: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return arrays for the labels and the recolored image that `paint` makes of an image."""
+    labels = np.empty(pixels.shape, label_dtype(n_clusters))
+    return labels, np.empty_like(pixels.array, order="K")
+
+
 def paint(
-    pixels: Pixels, painter: Painter, palette: Floats | None, step: Step = ignore
+    pixels: Pixels,
+    painter: Painter,
+    palette: Floats | None,
+    step: Step = ignore,
+    results: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> tuple[Any, Any]:
     """Return the labels of an image and, if there is a palette, the recolored image.
 
@@ -314,6 +324,9 @@ def paint(
         The color of each label, in channel units. None makes no recolored image.
     step : callable
         Called after each block, unless the image is a dask array.
+    results : (labels, recolored), optional
+        From `make_results`, to be overwritten if there is a palette. They are not used if there
+        are so few clusters that the labels have another dtype.
 
     Returns
     -------
@@ -325,8 +338,12 @@ def paint(
     colors = None if palette is None else round_to(palette, pixels.dtype)
     if pixels.is_lazy:
         return _paint_lazily(pixels, painter, colors)
-    labels = np.empty(pixels.shape, painter.dtype)
-    recolored = None if colors is None else np.empty_like(pixels.array, order="K")
+    recolored: NDArray[Any] | None
+    if results is not None and colors is not None and results[0].dtype == painter.dtype:
+        labels, recolored = results
+    else:
+        labels = np.empty(pixels.shape, painter.dtype)
+        recolored = None if colors is None else np.empty_like(pixels.array, order="K")
 
     def paint_block(block: Block) -> None:
         target = labels[block]
