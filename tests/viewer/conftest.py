@@ -97,6 +97,17 @@ def finish(qtbot):
 
 
 @pytest.fixture
+def finish_work(qtbot):
+    """Return a function that processes events until the work of a panel has ended."""
+
+    def wait(panel):
+        # Not waitSignal: the work may end before the signal is connected.
+        qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+
+    return wait
+
+
+@pytest.fixture
 def delete(qtbot):
     """Return a function that deletes a widget and waits for the deletion."""
 

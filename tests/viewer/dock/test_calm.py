@@ -22,14 +22,14 @@ def names(viewer):
     return [layer.name for layer in viewer.layers]
 
 
-def test_one_undo_takes_back_all_images_of_apply(viewer, dock, quadrants, qtbot, finish):
+def test_one_undo_takes_back_all_images_of_apply(viewer, dock, quadrants, finish, finish_work):
     dock.run()
     finish(dock)
     images = [viewer.add_image(quadrants[::-1], name=name, rgb=True) for name in ("b", "c")]
     before = names(viewer)
     panel = dock.folds["apply"].open()
-    with qtbot.waitSignal(panel.apply(images).finished, timeout=20_000):
-        pass
+    panel.apply(images)
+    finish_work(panel)
     assert len(viewer.layers) == len(before) + 4
     assert panel.match.text() == "Applied to “b”, “c”."
     dock.undo_result()
@@ -100,22 +100,27 @@ def test_the_status_counts_the_rows_of_the_list(dock, finish, qtbot):
     assert len(dock.folds["clusters"].open().list.table.model().labels) == 5
 
 
-def test_a_stroke_during_the_saving_is_not_in_the_file(viewer, open_dock, finish, tmp_path, qtbot):
+def test_a_stroke_during_the_saving_is_not_in_the_file(
+    viewer, open_dock, finish, tmp_path, finish_work
+):
     viewer.add_image(np.random.default_rng(0).integers(0, 255, (700, 800), np.uint8), name="big")
     dock = open_dock()
     dock.run()
     finish(dock)
     labels = dock.result.labels
-    worker = dock.folds["export"].open().save_result(tmp_path / "big-labels.tif")
-    with qtbot.waitSignal(worker.finished, timeout=20_000):
-        labels.data_setitem(tuple(np.indices((100, 800)).reshape(2, -1)), 1)
+    panel = dock.folds["export"].open()
+    panel.save_result(tmp_path / "big-labels.tif")
+    labels.data_setitem(tuple(np.indices((100, 800)).reshape(2, -1)), 1)
+    finish_work(panel)
     ((pixels, attributes, _),) = read_result(str(tmp_path / "big-labels.tif"))
     values, counts = np.unique(pixels, return_counts=True)
     assert attributes["features"]["index"].tolist() == values.tolist()
     assert attributes["features"]["pixels"].tolist() == counts.tolist()
 
 
-def test_saved_lazy_labels_have_a_row_for_every_label(viewer, open_dock, finish, tmp_path, qtbot):
+def test_saved_lazy_labels_have_a_row_for_every_label(
+    viewer, open_dock, finish, tmp_path, finish_work
+):
     pixels = np.random.default_rng(0).integers(0, 255, (60, 61), np.uint8)
     viewer.add_image(da.from_array(pixels, chunks=16), name="lazy")
     dock = open_dock()
@@ -123,9 +128,9 @@ def test_saved_lazy_labels_have_a_row_for_every_label(viewer, open_dock, finish,
     finish(dock)
     labels = dock.result.labels
     labels.data = da.where((da.arange(60, chunks=16) < 20)[:, None], np.int16(9), labels.data)
-    worker = dock.folds["export"].open().save_result(tmp_path / "lazy-labels.zarr")
-    with qtbot.waitSignal(worker.finished, timeout=20_000):
-        pass
+    panel = dock.folds["export"].open()
+    panel.save_result(tmp_path / "lazy-labels.zarr")
+    finish_work(panel)
     ((saved, attributes, _),) = read_result(str(tmp_path / "lazy-labels.zarr"))
     saved = np.asarray(saved[0] if isinstance(saved, list) else saved)
     values, counts = np.unique(saved, return_counts=True)

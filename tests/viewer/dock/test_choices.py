@@ -317,7 +317,7 @@ def test_axis_of_channels_is_offered_and_clustered(viewer, widget, finish):
 
 
 def test_class_of_an_image_with_an_axis_of_channels_is_clustered_anew(
-    viewer, widget, finish, qtbot
+    viewer, widget, finish, finish_work
 ):
     pixels = np.random.default_rng(0).integers(0, 5000, (3, 20, 22)).astype(np.uint16)
     viewer.add_image(pixels, name="cells", axis_labels=("c", "y", "x"))
@@ -326,8 +326,8 @@ def test_class_of_an_image_with_an_axis_of_channels_is_clustered_anew(
     labels, recolored = viewer.layers["cells labels"], viewer.layers["cells recolored"]
     before, colors = labels.data.copy(), recolored.data.copy()
     panel = widget.folds["clusters"].open()
-    with qtbot.waitSignal(panel.split_anew(2, 2).returned, timeout=20_000):
-        pass
+    panel.split_anew(2, 2)
+    finish_work(panel)
     is_part = before == 2
     np.testing.assert_array_equal(labels.data[~is_part], before[~is_part])
     np.testing.assert_array_equal(recolored.data[:, ~is_part], colors[:, ~is_part])

@@ -87,7 +87,7 @@ def test_deleted_labels_leave_nothing_behind(viewer, dock, finish):
     assert result() is None
 
 
-def test_edits_of_a_duplicate_go_to_the_duplicate(viewer, dock, finish, qtbot):
+def test_edits_of_a_duplicate_go_to_the_duplicate(viewer, dock, finish, finish_work):
     first = run(dock, finish, n_clusters=4)
     recolored = viewer.layers["picture recolored"]
     copy, recolored_copy = duplicate(viewer, first, recolored)
@@ -99,8 +99,8 @@ def test_edits_of_a_duplicate_go_to_the_duplicate(viewer, dock, finish, qtbot):
     merge = dock.folds["merge"].open()
     merge.distance.value = merge.distance.max
     assert copy.data.max() < 4
-    with qtbot.waitSignal(panel.split_anew(1, 2).finished, timeout=20_000):
-        pass
+    panel.split_anew(1, 2)
+    finish_work(panel)
     assert len(copy.features) == len(dock.result.table)
     np.testing.assert_array_equal(first.data, were[0])
     np.testing.assert_array_equal(recolored.data, were[1])
@@ -129,7 +129,7 @@ def test_merge_slider_remembers_the_merge_of_each_layer(viewer, dock, finish, qu
 @pytest.mark.window
 @pytest.mark.parametrize("has_image", [True, False])
 def test_every_panel_works_with_labels_of_a_script(
-    viewer, dock, quadrants, qtbot, tmp_path, has_image
+    viewer, dock, quadrants, tmp_path, has_image, finish_work
 ):
     image = viewer.add_image(quadrants[::-1].copy(), rgb=True, name="leaf")
     layers = segment_layer(image, 4)[::-1]
@@ -149,8 +149,8 @@ def test_every_panel_works_with_labels_of_a_script(
     panels["export"].save_table(tmp_path / "table.csv")
     pytest.importorskip("matplotlib")
     panels["export"].save_figure(tmp_path / "figure.svg")
-    with qtbot.waitSignal(panels["objects"].split().finished, timeout=20_000):
-        pass
+    panels["objects"].split()
+    finish_work(panels["objects"])
     assert viewer.layers["leaf objects"].data.max() == 4
     if not has_image:
         assert panels["merge"].message.text() == missing + "to merge similar clusters."
@@ -165,7 +165,7 @@ def test_every_panel_works_with_labels_of_a_script(
     space = {}
     exec(script.replace('"image.npy"', repr(str(tmp_path / "image.npy"))), space)
     np.testing.assert_array_equal(space["labels"], labels.data)
-    with qtbot.waitSignal(panels["clusters"].split_anew(1, 2).finished, timeout=20_000):
-        pass
+    panels["clusters"].split_anew(1, 2)
+    finish_work(panels["clusters"])
     assert len(np.unique(labels.data)) == 5
     assert dock.result.model.n_clusters == len(dock.result.table) == 5

@@ -534,7 +534,7 @@ def test_edits_of_a_loaded_model_are_saved(
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_clusters_of_a_loaded_model_are_split_and_merged(
-    viewer, dock, qtbot, quadrants, tmp_path, lazy
+    viewer, dock, qtbot, quadrants, tmp_path, lazy, finish_work
 ):
     model = segment(quadrants, 4, rgb=True).model
     model.with_classes(model.classes.merge([1, 2])).save(tmp_path / "model.json")
@@ -551,8 +551,8 @@ def test_clusters_of_a_loaded_model_are_split_and_merged(
         merge.min_share.value = share
         assert len(viewer.layers["part labels"].features) == n_clusters
     clusters = dock.folds["clusters"].open()
-    with qtbot.waitSignal(clusters.split(1).finished, timeout=60_000):
-        pass
+    clusters.split(1)
+    finish_work(clusters)
     labels = viewer.layers["part labels"]
     expected = model.predict(image)
     np.testing.assert_array_equal(np.asarray(labels.data), expected)

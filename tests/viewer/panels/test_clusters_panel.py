@@ -304,20 +304,21 @@ def test_rows_of_the_parts_keep_columns_of_the_user(run, split):
     assert [labels.colormap.color_dict[label][3] for label in (1, 2, 4)] == [0, 1, 0]
 
 
-def test_edit_during_the_split_is_not_lost(run, qtbot):
+def test_edit_during_the_split_is_not_lost(run, finish_work):
     dock, panel = run(add_rgb)
     kept = panel.list.merge([2, 3])
-    # The split may end before the state is read, and its signal must not be missed.
-    with qtbot.waitSignal(panel.split(kept).finished, timeout=20_000):
-        assert "is being split" in panel.list.split_problem
-        panel.list._clusters.rename(kept, "soil")
-        state = state_of(dock)
+    panel.split(kept)
+    assert "is being split" in panel.list.split_problem
+    panel.list._clusters.rename(kept, "soil")
+    state = state_of(dock)
+    finish_work(panel)
     check_same(state_of(dock), state)
     assert "have changed in the meantime" in notification_manager.records[-1].message
     # A stroke is no edit of the classes.
     stroke = np.argwhere(np.asarray(dock.result.labels.data) == kept)[:50].T
-    with qtbot.waitSignal(panel.split(kept).finished, timeout=20_000):
-        dock.result.labels.data_setitem(tuple(stroke), 6)
+    panel.split(kept)
+    dock.result.labels.data_setitem(tuple(stroke), 6)
+    finish_work(panel)
     assert (dock.result.labels.data[tuple(stroke)] == 6).all()
     assert len(dock.result.labels.features) == 6
 
@@ -335,14 +336,13 @@ def remove_table(labels):
 
 
 @pytest.mark.parametrize("edit", [replace_pixels, remove_row, remove_table])
-def test_layer_that_a_script_edits_during_the_split_stays(edit, run, qtbot):
+def test_layer_that_a_script_edits_during_the_split_stays(edit, run, finish_work):
     dock, panel = run(add_rgb, n_clusters=3)
     labels = dock.result.labels
-    worker = panel.split_anew(2, 2)
+    panel.split_anew(2, 2)
     edit(labels)
     pixels, table = np.array(labels.data), labels.features.copy()
-    with qtbot.waitSignal(worker.finished, timeout=20_000):
-        pass
+    finish_work(panel)
     assert "have changed in the meantime" in notification_manager.records[-1].message
     np.testing.assert_array_equal(labels.data, pixels)
     # Replaced pixels are counted again.
@@ -489,7 +489,7 @@ def test_blurred_and_masked_cluster_is_clustered_anew(add, viewer, run, split, s
 
 @pytest.mark.window
 @pytest.mark.parametrize(("add", "blur"), [(add_rgb, 0.0), (add_multiscale, 2.0)])
-def test_new_clusters_are_everywhere(add, blur, viewer, run, split_anew, qtbot, tmp_path):
+def test_new_clusters_are_everywhere(add, blur, viewer, run, split_anew, tmp_path, finish_work):
     dock, panel = run(add, n_clusters=4, blur=blur)
     panel.list._clusters.rename(2, "cup")
     panel.list.merge([1, 3])
@@ -501,8 +501,8 @@ def test_new_clusters_are_everywhere(add, blur, viewer, run, split_anew, qtbot, 
     apply = dock.folds["apply"].open()
     data_of = list(levels) if len(levels) > 1 else levels[0]
     viewer.add_image(data_of, name="other", rgb=True, multiscale=len(levels) > 1)
-    with qtbot.waitSignal(apply.apply(viewer.layers["other"]).finished, timeout=20_000):
-        pass
+    apply.apply(viewer.layers["other"])
+    finish_work(apply)
     other = viewer.layers["other labels"]
     for one, two in zip(levels_of(other), labels, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -535,15 +535,15 @@ def test_new_clusters_are_everywhere(add, blur, viewer, run, split_anew, qtbot, 
     np.testing.assert_array_equal(levels_of(dock.result.labels)[0], labels[0])
 
 
-def test_error_of_a_cluster_of_one_color_is_shown(viewer, run, qtbot):
+def test_error_of_a_cluster_of_one_color_is_shown(viewer, run, finish_work):
     def add(viewer):
         image = np.repeat(np.array([[0, 90, 250]], np.uint8), 40, axis=0)
         return viewer.add_image(np.repeat(image, 20, axis=1), name="picture")
 
     dock, panel = run(add, n_clusters=3)
     state = state_of(dock)
-    with qtbot.waitSignal(panel.split_anew(2, 2).finished, timeout=20_000):
-        pass
+    panel.split_anew(2, 2)
+    finish_work(panel)
     assert "label must be a class with at least two colors" in (
         notification_manager.records[-1].message
     )

@@ -379,12 +379,12 @@ def test_a_result_is_saved_by_the_button(dock, qtbot, finish, choose_file, tmp_p
     assert attributes["features"]["name"].tolist() == ["", "leaf", "", ""]
 
 
-def test_saving_again_replaces_the_result_and_no_other_file(dock, qtbot, finish, tmp_path):
+def test_saving_again_replaces_the_result_and_no_other_file(dock, finish, tmp_path, finish_work):
     panel = finish_run(dock, finish)
 
     def save(name):
-        with qtbot.waitSignal(panel.save_result(tmp_path / name).finished, timeout=20_000):
-            pass
+        panel.save_result(tmp_path / name)
+        finish_work(panel)
 
     save("a.tif")
     assert (tmp_path / "a-labels.tif").exists()
@@ -401,10 +401,12 @@ def test_saving_again_replaces_the_result_and_no_other_file(dock, qtbot, finish,
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.tiff", "x-labels.json", "x"])
-def test_labels_are_saved_under_a_name_by_which_they_open(dock, qtbot, finish, tmp_path, name):
+def test_labels_are_saved_under_a_name_by_which_they_open(
+    dock, finish, tmp_path, name, finish_work
+):
     panel = finish_run(dock, finish)
-    with qtbot.waitSignal(panel.save_result(tmp_path / name).finished, timeout=20_000):
-        pass
+    panel.save_result(tmp_path / name)
+    finish_work(panel)
     names = ["x-labels.tif", "x-model.json", "x-table.csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     np.testing.assert_array_equal(

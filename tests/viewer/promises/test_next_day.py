@@ -18,17 +18,6 @@ UNITS = {"µm²": 1.0, "mm²": 1e6}
 
 
 @pytest.fixture
-def finish_work(qtbot):
-    """Return a function that waits for a worker of a panel, and for what it shows."""
-
-    def wait(worker):
-        with qtbot.waitSignal(worker.finished, timeout=20_000):
-            pass
-
-    return wait
-
-
-@pytest.fixture
 def open_again(viewer):
     """Return a function that removes all layers, and opens a file as napari does."""
 
@@ -168,7 +157,9 @@ def test_the_next_day(
         truth = count(dock.result.labels.data)
         qtbot.waitUntil(lambda: counts_in(dock.result.labels.features) == truth)
     shown, pixels = describe(dock), np.array(dock.result.labels.data)
-    finish_work(dock.folds["export"].open().save_result(tmp_path / "cells-labels.tif"))
+    export = dock.folds["export"].open()
+    export.save_result(tmp_path / "cells-labels.tif")
+    finish_work(export)
 
     (layer,) = open_again(tmp_path)
     viewer.layers.selection.active = layer
@@ -186,11 +177,14 @@ def test_the_next_day(
             panel.split_anew(first, 2)
         return
     assert panel.list.split_problem == ""
-    finish_work(panel.split(merged))
+    panel.split(merged)
+    finish_work(panel)
     assert {second, third} <= {*listed_rows(dock)}
     assert counts_in(layer.features) == count(layer.data)
     shown = describe(dock)
-    finish_work(dock.folds["export"].panel.save_result(tmp_path / "cells-labels.tif"))
+    export = dock.folds["export"].panel
+    export.save_result(tmp_path / "cells-labels.tif")
+    finish_work(export)
     open_again(tmp_path / "cells-labels.tif")
     assert describe(dock) == shown
 
@@ -207,7 +201,8 @@ def test_one_model_for_many_photographs(viewer, dock, finish, finish_work, quadr
     cluster_list.set_color(cluster_list.merge([1, 2]), "#00aaff")
     shown = describe(dock)[1]
     panel = dock.folds["apply"].open()
-    finish_work(panel.apply([viewer.layers["photo 0"], viewer.layers["photo 1"]]))
+    panel.apply([viewer.layers["photo 0"], viewer.layers["photo 1"]])
+    finish_work(panel)
     results = [each for each in viewer.layers if kind_of(each) == "labels"]
     assert len(results) == 3
     for layer, other in zip(results[1:], others, strict=True):

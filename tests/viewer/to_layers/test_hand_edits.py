@@ -265,15 +265,15 @@ def test_list_is_counted_again_when_the_user_pauses(viewer, dock, finish, qtbot,
     assert "Edited by hand." not in clusters.message.text()
 
 
-def test_objects_are_stale_after_an_edit(viewer, dock, finish, qtbot):
+def test_objects_are_stale_after_an_edit(viewer, dock, finish, finish_work):
     dock.run()
     finish(dock)
     panel = dock.folds["objects"].open()
-    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
-        pass
+    panel.split()
+    finish_work(panel)
     assert panel.message.text() == "4 objects."
     dock.result.labels.fill((2, 2), 2)
     assert "find the objects again" in panel.message.text()
-    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
-        pass
+    panel.split()
+    finish_work(panel)
     assert panel.message.text() == "3 objects."

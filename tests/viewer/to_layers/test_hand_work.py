@@ -68,17 +68,17 @@ def test_run_does_not_update_a_duplicate_without_its_original(viewer, dock, fini
     assert [type(layer) for layer in viewer.layers].count(Labels) == 2
 
 
-def test_objects_update_originals_and_not_their_duplicates(viewer, dock, finish, qtbot):
+def test_objects_update_originals_and_not_their_duplicates(viewer, dock, finish, finish_work):
     run(dock, finish)
     panel = dock.folds["objects"].open()
-    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
-        pass
+    panel.split()
+    finish_work(panel)
     (copy,) = duplicate(viewer, "picture objects")
     was = np.array(copy.data)
     dock.image.value = viewer.layers["picture"]
     panel.min_size.value = 105
-    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
-        pass
+    panel.split()
+    finish_work(panel)
     np.testing.assert_array_equal(copy.data, was)
     assert len(viewer.layers["picture objects"].features) == 2
 
@@ -309,16 +309,16 @@ def test_merge_slider_does_not_overwrite_edits_by_hand(viewer, dock, finish):
     assert not panel.distance.enabled
 
 
-def test_edit_of_objects_marks_their_table(viewer, dock, finish, qtbot):
+def test_edit_of_objects_marks_their_table(viewer, dock, finish, finish_work):
     run(dock, finish)
     panel = dock.folds["objects"].open()
-    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
-        pass
+    panel.split()
+    finish_work(panel)
     objects = viewer.layers["picture objects"]
     objects.paint((5, 5), 0)
     assert objects.features["outdated"].all()
-    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
-        pass
+    panel.split()
+    finish_work(panel)
     assert "outdated" not in objects.features
 
 
