@@ -210,12 +210,16 @@ def test_more_colors_than_are_fitted_have_exact_labels_counts_and_cost(n_cluster
     colors = image[kept][:, :3].astype(float)
     assert len(np.unique(colors, axis=0)) > 2**18
     centers = seg.model.cluster_centers_
-    squares = np.stack([((colors - center) ** 2).sum(axis=1) for center in centers])
-    np.testing.assert_array_equal(seg.labels[kept], squares.argmin(axis=0) + 1)
+    nearest, lowest = np.zeros(len(colors), int), np.full(len(colors), np.inf)
+    for k, center in enumerate(centers):
+        squares = sum((colors[:, j] - center[j]) ** 2 for j in range(3))
+        nearest[squares < lowest] = k
+        np.minimum(lowest, squares, out=lowest)
+    np.testing.assert_array_equal(seg.labels[kept], nearest + 1)
     assert not seg.labels[~kept].any()
     counts = np.bincount(seg.labels[kept], minlength=n_clusters + 1)[1:]
     assert seg.table["pixels"].tolist() == counts.tolist()
-    assert seg.model.inertia_ == pytest.approx(squares.min(axis=0).sum(), rel=1e-12)
+    assert seg.model.inertia_ == pytest.approx(lowest.sum(), rel=1e-12)
     lazy = segment(
         da.from_array(image, (200, 300, 4)), n_clusters, rgb=True, mask=mask, random_state=0
     )
