@@ -36,7 +36,7 @@ def test_the_model_of_a_study_gets_classes_after_the_fit(quadrants, tmp_path):
     study = Study(images=("a.png",), fit={"n_clusters": 4}, folder=tmp_path)
     result = run_study(study, edit=lambda model: model.classes.merge([1, 2]).rename(1, "dark"))
     assert result.record["study"]["classes"] == {1: {"merge": [2], "name": "dark"}}
-    assert result.shares.columns.tolist() == ["image", "file", "dark", "3", "4"]
+    assert result.shares.columns.tolist() == ["image", "file", "far_share", "dark", "3", "4"]
     # The record has all that the same run needs.
     entries = {**result.record["study"], "output": "again"}
     again = run_study(Study.from_dict(entries, tmp_path))

@@ -348,6 +348,25 @@ def test_problems_are_in_the_head_the_rows_and_the_gallery(tmp_path):
     assert ("span", {"class": "problem"}) in report.tags
 
 
+def test_classes_without_pixels_in_an_image_are_listed(tmp_path):
+    names = ["a", "b", "c", "empty"]
+    record = make_record(names, [None] * 4)
+    # An ignored class does not count, nor does an image that has no counted pixel.
+    pixels = [[(1, 2, 0)], [(0, 5, 6)], [(0, 5, 6)], [(0, 0, 3)]]
+    text = read_report(tmp_path, record, make_table(names, pixels)).text
+    assert (
+        "Classes without pixels: 1 nuclei in 2 images (b and c). The share of such a class is 0 "
+        "there, and counts in the mean." in text
+    )
+    pixels = [[(1, 2, 0)], [(3, 5, 6)], [(3, 5, 6)], [(0, 0, 3)]]
+    text = read_report(tmp_path, record, make_table(names, pixels)).text
+    assert "without pixels" not in text
+    # Classes of single images have no mean, and their numbers no common meaning.
+    record["model"], pixels[0] = None, [(0, 2, 0)]
+    text = read_report(tmp_path, record, make_table(names, pixels)).text
+    assert "without pixels" not in text
+
+
 def test_undecided_pixels_are_in_the_rows_and_the_gallery(tmp_path):
     record = make_record(["a", "b"], [None] * 2)
     table = make_table(["a", "b"], [[(1, 2, 3), (4, 0, 0)], [(4, 5, 6), (0, 0, 0)]], "rs")

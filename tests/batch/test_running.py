@@ -85,7 +85,9 @@ def test_model_labels_and_table_are_those_of_the_functions(folder):
         np.testing.assert_array_equal(_labels(folder, stem), labels)
     expected = measure(seg, list(images.values()), names=list(images))
     assert result.table["file"].unique().tolist() == [f"raw/{name}.png" for name in images]
-    table = result.table.drop(columns="file")
+    shares = [seg.model.far_share(image) for image in images.values()]
+    assert result.shares["far_share"].tolist() == shares
+    table = result.table.drop(columns=["file", "far_share"])
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     written = pd.read_csv(folder / "out" / "napari-kmeans-measurements.csv")
     np.testing.assert_allclose(written["mean red"], expected["mean red"], 1e-7)
@@ -120,7 +122,8 @@ def test_rows_state_the_files_whose_names_pass_to_other_images(folder):
     assert first["c_0"] == "raw/c_0.png"
     iio.imwrite(folder / "raw" / "a" / "x.png", _image(30, 6))
     result = _run(_study(folder, **settings))
-    assert list(result.table.columns[:5]) == ["image", "kind", "number", "file", "region"]
+    expected = ["image", "kind", "number", "file", "far_share", "region"]
+    assert list(result.table.columns[:6]) == expected
     files = result.shares.set_index("image")["file"]
     assert files[["x", "x-2"]].tolist() == ["raw/a/x.png", "raw/b/x.png"]
     # The report shows them where names do not tell the files.
@@ -795,7 +798,7 @@ def test_a_lazy_image_is_painted_written_and_measured_in_one_pass(folder, dtype,
     monkeypatch.setattr(KMeansModel, "far_share", lambda *_, **__: 0.0)
     model = "first/napari-kmeans-model.json"
     study = _study(folder, images="scan.zarr", fit=None, model=model, grid=100)
-    table = _run(study).table.drop(columns="file")
+    table = _run(study).table.drop(columns=["file", "far_share"])
     assert set(reads.values()) == {1}
     labels = read_image(folder / "out" / "scan-labels.zarr").pixels.compute()
     seg = segment(image, 2)

@@ -214,7 +214,7 @@ class TestTogether:
         return {
             "dark": _noise(40, 50, 3) // 2,
             "bright": 128 + _noise(30, 60, 3, seed=1) // 2,
-            "small": _noise(5, 8, 3, seed=2),
+            "small": _noise(5, 8, 3, seed=2) // 2,
         }
 
     @pytest.fixture

@@ -18,11 +18,14 @@ import tifffile
 import zarr
 
 from napari_kmeans import KMeansModel, Study, run_study, segment, split_anew
+from napari_kmeans.batch import parts
 from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import hash_labels
 from napari_kmeans.cli import plain_run
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.reading import read_image
+from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.options import OPTIONS
 from napari_kmeans.samples import SAMPLES
 
@@ -191,6 +194,51 @@ def test_a_run_that_is_stopped_has_the_record_of_what_is_done(folder, monkeypatc
     record = _record(folder)
     assert record["status"] == "interrupted"
     assert [each["status"] for each in record["images"]] == ["done", "not done", "not done"]
+
+
+@pytest.mark.parametrize("fails", ["far_share", "hash"])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_an_image_that_cannot_be_read_again_keeps_its_results(
+    folder, fails, is_shared, monkeypatch, capsys
+):
+    """As in a study, the other images are done."""
+    gray = [_image(seed)[..., 0] for seed in range(3)]
+    iio.imwrite(folder / "a.png", gray[0])
+    zarr.save_array(folder / "b.zarr", gray[1])
+    iio.imwrite(folder / "c.png", gray[2])
+    assert main(["a.png", "-k", "2", "-o", "other"]) == 0
+    capsys.readouterr()
+    far_share, hash_file = KMeansModel.far_share, parts.hash_file
+
+    def measure_or_fail(model, image, **settings):
+        return fail() if is_dask(image) else far_share(model, image, **settings)
+
+    def hash_or_fail(path):
+        return fail() if path == Path("b.zarr") else hash_file(path)
+
+    def fail():
+        raise OSError(errno.EIO, "Input/output error")
+
+    if fails == "far_share":
+        monkeypatch.setattr(KMeansModel, "far_share", measure_or_fail)
+    else:
+        monkeypatch.setattr(parts, "hash_file", hash_or_fail)
+    arguments = ["-k", "2"] if is_shared else ["--model", "other/a-model.json"]
+    assert main(["b.zarr", "a.png", "c.png", *arguments, "-o", "out"]) == 1
+    sentence = "cannot process b.zarr: Input/output error"
+    assert f"napari-kmeans: {sentence}.\n" in capsys.readouterr().err
+    images = {each["name"]: each for each in _record(folder)["images"]}
+    assert {name: each["status"] for name, each in images.items()} == {
+        "b": "failed",
+        "a": "done",
+        "c": "done",
+    }
+    assert images["b"]["failure"] == sentence
+    # The results of the image are complete.
+    model = KMeansModel.from_dict(_record(folder)["model"])
+    labels = read_image(folder / "out" / "b-labels.zarr").pixels.compute()
+    np.testing.assert_array_equal(labels, model.predict(gray[1]))
+    assert (folder / "out" / "b-table.csv").exists()
 
 
 def test_a_study_and_a_run_in_one_folder_keep_their_records(folder):

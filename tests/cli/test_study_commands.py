@@ -114,11 +114,41 @@ def test_images_of_other_colors_are_marked(folder, capsys):
     shares = {each["name"]: each["far_share"] for each in record["images"]}
     assert shares.pop("other") == share
     assert max(shares.values()) < 0.1
+    # The tables have the numbers behind the marks.
+    shares["other"] = share
+    for name in (OUT, "napari-kmeans-shares.csv"):
+        table = pd.read_csv(folder / "applied" / name)
+        by_image = table.groupby("image")["far_share"]
+        assert (by_image.nunique() == 1).all()
+        assert by_image.first().to_dict() == pytest.approx(shares)
     methods = (folder / "applied" / "napari-kmeans-methods.md").read_text("utf-8")
     assert "In 1 image, at least 40 % of the pixels were farther from their class than" in methods
     # The same with the results of single images.
     assert main(["raw", "--model", "out/napari-kmeans-model.json", "-o", "plain"]) == 0
     assert "1 image has colors far from the classes (other)" in capsys.readouterr().out
+    record = json.loads((folder / "plain" / "napari-kmeans-run.json").read_text("utf-8"))
+    assert {each["name"]: each["far_share"] for each in record["images"]} == shares
+
+
+def test_the_far_share_of_images_is_known_for_the_model_of_several(folder):
+    """Both commands measure it, also in images of the fit, but not for models of single images."""
+    wide = _image(10, 5).astype(np.uint16) * 257
+    tifffile.imwrite(folder / "wide.tif", wide, photometric="rgb")
+    for command, out in ((["run"], "study"), ([], "plain")):
+        assert main([*command, "raw", "-k", "2", "-o", out]) == 0
+        record = json.loads((folder / out / "napari-kmeans-run.json").read_text("utf-8"))
+        model = KMeansModel.from_dict(record["model"])
+        for each in record["images"]:
+            image = iio.imread(folder / "raw" / f"{each['name']}.png")
+            assert each["far_share"] == model.far_share(image)
+    # Of an image in other units, it has no meaning.
+    model = "study/napari-kmeans-model.json"
+    assert main(["run", "raw", "wide.tif", "--model", model, "-o", "applied"]) == 0
+    table = pd.read_csv(folder / "applied" / "napari-kmeans-shares.csv", index_col="image")
+    assert table.index[table["far_share"].isna()].tolist() == ["wide"]
+    assert list(table)[:4] == ["file", "problem", "far_share", "1"]
+    assert main(["run", "raw", "-k", "2", "--each", "-o", "each"]) == 0
+    assert "far_share" not in pd.read_csv(folder / "each" / "napari-kmeans-shares.csv")
 
 
 def test_images_in_other_units_are_marked(folder, capsys):

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from napari_kmeans.batch.study_images import StudyImage
 
-FILE, PROBLEM = "file", "problem"
-"""The column of the file of each image, which is there if images are files, and that of the
-problems of an image, which is there if an image has one."""
+FILE, PROBLEM, FAR_SHARE = "file", "problem", "far_share"
+"""The columns of the file, the problems and the far pixels of each image.
+
+Each of them is there if an image has a file, a problem or a known share.
+"""
 
 
 class ImageRows(NamedTuple):
@@ -31,12 +33,14 @@ class ImageRows(NamedTuple):
     columns : mapping of str to sequence
         The values in the columns of `measure`; a missing number is None or NaN.
     problems : sequence of str
-        See `review_image`.
+    far_share : float or None
+        See `Review`.
     """
 
     image: StudyImage
     columns: Mapping[str, Any]
     problems: Sequence[str] = ()
+    far_share: float | None = None
 
 
 def combine_tables(parts: Sequence[ImageRows]) -> pd.DataFrame:
@@ -49,8 +53,12 @@ def combine_tables(parts: Sequence[ImageRows]) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame({"image": []})
     has_files = any(part.image.file for part in parts)
-    has_problems = any(part.problems for part in parts)
-    tables = _share_units([_columns_of(part, has_files, has_problems) for part in parts])
+    reviewed = {
+        PROBLEM: any(part.problems for part in parts),
+        FAR_SHARE: any(part.far_share is not None for part in parts),
+    }
+    found = [name for name, is_found in reviewed.items() if is_found]
+    tables = _share_units([_columns_of(part, has_files, found) for part in parts])
     # Columns that not all images have, such as an area, stand where the widest table has them.
     widest = max(tables, key=lambda table: len(table))
     names = dict.fromkeys(chain(widest, *tables))
@@ -59,16 +67,20 @@ def combine_tables(parts: Sequence[ImageRows]) -> pd.DataFrame:
     return pd.DataFrame({name: _join(tables, name) for name in names})
 
 
-def _columns_of(part: ImageRows, has_files: bool, has_problems: bool) -> dict[str, list[Any]]:
-    """Return all columns of an image."""
-    image, columns, problems = part
+def _columns_of(part: ImageRows, has_files: bool, reviewed: Sequence[str]) -> dict[str, list[Any]]:
+    """Return all columns of an image, with those of its review that the table has."""
+    image, columns, problems, far_share = part
     # JSON has no NaN: missing numbers are None there.
     values = {name: _with_nan(each) for name, each in columns.items()}
     further = {**({} if image.group is None else {"group": image.group}), **image.metadata}
     if has_files:
         # Metadata may have a column of this name, as studies of version 0.1.1 could.
         further.setdefault(FILE, image.file)
-    further |= {PROBLEM: "; ".join(problems)} if has_problems else {}
+    review = {
+        PROBLEM: "; ".join(problems),
+        FAR_SHARE: math.nan if far_share is None else far_share,
+    }
+    further |= {name: review[name] for name in reviewed}
     names = values.pop("image")
     return {
         "image": names,

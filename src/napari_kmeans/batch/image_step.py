@@ -84,7 +84,10 @@ class ImageResult:
         """Return the rows of an image that is done in the table of measurements."""
         if self.part is None:
             return ImageRows(self.image, {})
-        return ImageRows(self.image, self.part.table, self.part.entry.get("problems") or ())
+        entry = self.part.entry
+        return ImageRows(
+            self.image, self.part.table, entry.get("problems") or (), entry.get("far_share")
+        )
 
 
 def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:

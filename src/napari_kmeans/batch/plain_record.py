@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ class PlainRecord:
 
         If the run is killed, the folder has a record of what the run was about to do.
         """
-        is_first = not self._n_done
+        is_first = not self.n_done
         seg = with_written_labels(outcome.seg, list(paths))
         self._found[stem] = describe_done(
             outcome.picture,
@@ -96,7 +97,9 @@ class PlainRecord:
             review=review,
         )
         if is_first:
-            self.write("interrupted")
+            # The end of the run states why a record cannot be written.
+            with suppress(OSError):
+                self.write("interrupted")
 
     def describe_problems(self) -> list[str]:
         """Return a sentence about each problem of the images that are done."""
@@ -108,7 +111,8 @@ class PlainRecord:
         self._found[stem] = describe_failed(failure, warnings)
 
     @property
-    def _n_done(self) -> int:
+    def n_done(self) -> int:
+        """The number of images that are done."""
         return sum(each["status"] == "done" for each in self._found.values())
 
     def write(self, status: str = "complete") -> bool:
@@ -116,7 +120,7 @@ class PlainRecord:
 
         Images of earlier runs whose results are still there keep their records.
         """
-        if not self._n_done:
+        if not self.n_done:
             return False
         done = {stem for stem, each in self._found.items() if each["status"] == "done"}
         images = [

@@ -33,7 +33,7 @@ class Review(NamedTuple):
     problems : list of str
         Most images have none.
     far_share : float or None
-        The `far_share` of the image for a model that was fitted to others. None if it is not known.
+        The `far_share` of the image for the model of several images. None if it is not known.
     """
 
     problems: list[str]
@@ -55,7 +55,8 @@ def review_image(
     table : pandas.DataFrame
         The pixels of each class, perhaps in several regions.
     is_painted : bool
-        Whether the model was fitted to other images, whose values may be in other units.
+        Whether the model is that of several images, or a saved one: the values of the image may be
+        in other units, and its colors far from the classes.
     """
     # These modules import numba, which would slow down the start of the command line.
     from napari_kmeans.imaging.far_colors import describe_far_colors

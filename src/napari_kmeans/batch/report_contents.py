@@ -17,6 +17,7 @@ from napari_kmeans.batch.group_figures import Figure, list_figures, list_region_
 from napari_kmeans.batch.image_rows import are_named_by_files
 from napari_kmeans.batch.methods import as_plain_text, describe_methods
 from napari_kmeans.batch.problems import describe_problems, recorded_problems
+from napari_kmeans.batch.reporting import count_images, join_names
 from napari_kmeans.batch.run_record import relative_path
 from napari_kmeans.batch.shares import (
     Comparison,
@@ -74,6 +75,7 @@ def collect_contents(
         "has_groups": bool(shares.group_names),
         "classes": _list_classes(model, shares),
         "channels": [] if model is None else channel_names(model),
+        "without_pixels": _list_without_pixels(shares) if is_shared else [],
         "undecided": describe_undecided(undecided) if undecided else "",
         "cards": _list_cards(record, shares, thumbnails, files, problems, undecided),
         "rows": _list_rows(shares, files, problems, undecided),
@@ -234,6 +236,17 @@ def _list_classes(model: KMeansModel | None, shares: ShareTable) -> list[_Class]
             )
         )
     return listed
+
+
+def _list_without_pixels(shares: ShareTable) -> list[str]:
+    """Return the counted classes that have no pixel in some images, with these images."""
+    rows, found = shares.rows_of(None), []
+    for number in shares.counted:
+        names = [shares.images[row] for row in rows if not shares.pixels[row, number]]
+        if names:
+            images = f"{count_images(len(names))} ({join_names(names)})"
+            found.append(f"{_title_class(shares, number)} in {images}")
+    return found
 
 
 # ---------------------------------------------------------------- the images

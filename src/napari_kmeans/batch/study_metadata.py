@@ -25,7 +25,7 @@ IMAGE, GROUP = "image", "group"
 
 RESERVED = (
     *("image", "region", "slice", "frame", "class", "name", "color", "ignored", "pixels"),
-    *("percent", "unit", "undecided", "confidence", "problem"),
+    *("percent", "unit", "undecided", "confidence", "problem", "far_share"),
 )
 """Columns of the tables, which cannot be metadata."""
 

@@ -19,13 +19,12 @@ from napari_kmeans.batch.image_record import Stopwatch
 from napari_kmeans.batch.jobs import ClusteredImage, Failure, load_results
 from napari_kmeans.batch.output import (
     OutputError,
-    Written,
     describe_table,
     output_errors,
     write_results,
 )
 from napari_kmeans.batch.plain_record import PlainRecord
-from napari_kmeans.batch.problems import Review, review_image
+from napari_kmeans.batch.problems import review_image
 from napari_kmeans.batch.reporting import count_images, join_names
 from napari_kmeans.batch.result_files import (
     SHARED_MODEL,
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.jobs import Workflow
+    from napari_kmeans.batch.output import Written
     from napari_kmeans.batch.study import Study
 
 
@@ -142,12 +142,12 @@ class PlainRun:
         _write_record(record, directory)
         for sentence in record.describe_problems():
             print_line(sentence)
-        return len(written) == len(self.jobs)
+        return record.n_done == len(self.jobs)
 
     def _write_images(
         self, stems: Sequence[str], record: PlainRecord, kept: Sequence[Path]
     ) -> dict[str, list[Path]] | None:
-        """Write the results of each image, and return their paths by the stems of the images.
+        """Write and review the results of each image, and return their paths by its stem.
 
         None if the images have no model in common, or if it cannot be written.
         """
@@ -169,21 +169,24 @@ class PlainRun:
                     record.add_failed(stem, outcome.sentence, sentences[:-1])
                     continue
                 written = self._write_image(job, stem, outcome, kept)
-                review = Review([], None)
-                if isinstance(written, Written):
-                    is_painted = self.workflow.model is not None
+                if isinstance(written, Failure):
+                    record.add_failed(stem, written.sentence, sentences[:-1])
+                    continue
+                paths[stem] = written.paths
+                try:
                     review = review_image(
                         job.source,
                         outcome.seg,
                         outcome.picture,
                         written.table,
-                        is_painted=is_painted,
+                        is_painted=self.workflow.shared,
                     )
-            if isinstance(written, Failure):
-                record.add_failed(stem, written.sentence, sentences[:-1])
-            else:
-                paths[stem] = written.paths
-                record.add(stem, outcome, written.paths, watch, sentences, review)
+                    record.add(stem, outcome, written.paths, watch, sentences, review)
+                except Exception as error:
+                    # The files of the image are read once more, and decoders raise errors of many
+                    # types. The results are complete: they stay, and other images can be done.
+                    failure = Failure.tell(f"cannot process {job.source}: {reason(error)}")
+                    record.add_failed(stem, failure.sentence, sentences[:-1])
         return paths
 
     def _write_image(

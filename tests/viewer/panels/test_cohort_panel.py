@@ -372,7 +372,7 @@ def test_names_go_to_the_next_image_and_to_a_second_fit(viewer, panel, qtbot, fo
             for place in (done.directory, panel.results.outcome.directory)
         ]
         np.testing.assert_array_equal(*both)
-    assert list(done.shares.columns[:3]) == ["image", "file", "ink spot"]
+    assert list(done.shares.columns[:4]) == ["image", "file", "far_share", "ink spot"]
     panel.dock.n_clusters.value = 4
     panel.save_batch(tmp_path / "other.yaml")
     assert not Study.load(tmp_path / "other.yaml").classes
@@ -508,6 +508,9 @@ def test_layers_in_other_units_are_marked_in_the_table(viewer, panel, qtbot, ima
     problems = {name: row[-1] for name, row in texts.items()}
     assert problems.pop("floats") == "other units than the model"
     assert set(problems.values()) == {""}
+    # The shares of far pixels are for the saved table only.
+    far = panel.results.outcome.table.groupby("image")["far_share"].first()
+    assert far.index[far.isna()].tolist() == ["floats"]
 
 
 def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path):
@@ -532,7 +535,7 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     assert lines[0].split("\t") == ["image", "group", "region", *numbers]
     assert len(lines) == 1 + len(frame)
     panel.results.save_table(tmp_path / "all.csv", measurements=True)
-    assert (tmp_path / "all.csv").read_text().startswith("image,group,file,region,")
+    assert (tmp_path / "all.csv").read_text().startswith("image,group,file,far_share,region,")
 
 
 def test_files_are_shown_where_names_do_not_tell_them(viewer, panel, qtbot, images, tmp_path):

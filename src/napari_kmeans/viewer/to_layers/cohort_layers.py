@@ -149,4 +149,5 @@ class LayersWork:
         # The same name as in the warnings of `ApplyWork`, so that none is shown twice.
         name = repr(source.name)
         review = review_image(name, finest, picture, table, is_painted=True)
-        return ImageRows(image, {str(name): table[name] for name in table}, review.problems)
+        columns = {str(name): table[name] for name in table}
+        return ImageRows(image, columns, review.problems, review.far_share)

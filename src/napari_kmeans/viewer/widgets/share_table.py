@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, QSortFilterProxyModel, Qt
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
 
-from napari_kmeans.batch.image_rows import FILE, are_named_by_files
+from napari_kmeans.batch.image_rows import FAR_SHARE, FILE, are_named_by_files
 from napari_kmeans.batch.study_metadata import GROUP
 from napari_kmeans.viewer.widgets.swatch import make_swatch
 
@@ -90,8 +90,9 @@ class Shares(NamedTuple):
             return cls(failures=dict(failures))
         columns = [str(name) for name in list(table)[: list(table).index("class")]]
         place = columns.index("region")
-        # In the pattern {group}_{rest}, the rest is what the user does not ask for.
-        metadata = [name for name in columns[1:place] if name not in (GROUP, REST)]
+        # In the pattern {group}_{rest}, the rest is what the user does not ask for. Large shares
+        # of far pixels are among the problems.
+        metadata = [name for name in columns[1:place] if name not in (GROUP, REST, FAR_SHARE)]
         if FILE in metadata:
             files = table[[columns[0], FILE]].drop_duplicates().astype(str)
             if are_named_by_files(files[columns[0]], files[FILE]):
