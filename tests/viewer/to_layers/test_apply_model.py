@@ -103,3 +103,18 @@ def test_a_class_without_pixels_has_no_mean():
     outcome = ApplyWork(model, Source.of(Image(image[:3]))).run()
     assert outcome.table["pixels"].tolist() == [8, 8, 8, 0]
     np.testing.assert_array_equal(outcome.table["mean intensity"], [0, 60, 120, np.nan])
+
+
+def test_a_layer_without_a_pixel_size_is_told_for_a_minimum_area():
+    image = np.random.default_rng(4).integers(0, 256, (20, 20)).astype(np.uint8)
+    model = segment(image, 3, min_area=2, spacing=0.5).model
+    plain = Source.of(Image(image, name="photo"))
+    with pytest.warns(
+        UserWarning, match=r"pixel size of 'photo' is not known.*fit, 0\.5, .*pixels"
+    ):
+        outcome = ApplyWork(model, plain).run()
+    np.testing.assert_array_equal(outcome.labels, model.predict(image))
+    # Warnings are errors.
+    ApplyWork(model, Source.of(Image(image, scale=(0.25, 0.25), units="um"))).run()
+    ApplyWork(segment(image, 3).model, plain).run()
+    ApplyWork(segment(image, 3, min_area=8).model, plain).run()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.checks import quote_value
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, part_of
 from napari_kmeans.imaging.blocks import is_dask
@@ -94,10 +95,11 @@ class ApplyWork:
         -----
         UserWarning
             If the image seems to have other units than the model, or if many of its pixels are
-            far from the classes.
+            far from the classes. If the model has a minimum area, and the layer no pixel size.
         """
         model, source, fitted = self.model, self.source, self.fitted
         far_share = _warn_of_other_colors(model, source)
+        _warn_of_unknown_size(model, source)
         image = source.levels[source.level]
         own = source.model_at(model, source.level)
         if is_dask(image) and not own.cleaning.is_off:
@@ -202,3 +204,20 @@ def _warn_of_other_colors(model: KMeansModel, source: Source) -> float:
     if sentence is not None:
         notice(sentence, stacklevel=3)
     return share
+
+
+def _warn_of_unknown_size(model: KMeansModel, source: Source) -> None:
+    """Warn if a minimum area is that of the pixels of the fit, because the layer has no size."""
+    cleaning = model.cleaning
+    # Pixels of the size 1 had no size in the fit either.
+    if (
+        cleaning.min_area
+        and not source.has_pixel_size
+        and np.any(np.not_equal(cleaning.spacing, 1))
+    ):
+        notice(
+            f"the pixel size of {source.name!r} is not known, and is taken to be that of the fit, "
+            f"{quote_value(cleaning.spacing)}, for the minimum area: give the layer a scale and a "
+            "unit to use its own. Its areas are in pixels.",
+            stacklevel=3,
+        )
