@@ -37,6 +37,14 @@ def test_merged_rows_have_the_sums_of_pixels_and_the_means_of_pixels(table):
     assert table["pixels"].tolist() == [10, 30, 0, 60]
 
 
+def test_classes_without_pixels_have_no_part_in_merged_means(table):
+    table.loc[2, ["mean red", "mean green"]] = np.nan
+    np.testing.assert_allclose(channel_means(merge_rows(table, [5, 5, 5, 2])), [[50, 1], [75, 7]])
+    merged = merge_rows(table, [1, 2, 3, 3])
+    assert merged["mean red"].tolist() == [0, 100, 50]
+    assert merge_rows(table, [1, 2, 3, 4])["mean red"].isna().tolist() == [0, 0, 1, 0]
+
+
 @pytest.mark.parametrize("name", ["area", "volume"])
 def test_merged_rows_have_the_sums_of_areas_or_volumes(table, name):
     described = table.assign(**{name: table["pixels"] * 0.5, "unit": "µm²"})

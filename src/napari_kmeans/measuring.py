@@ -54,6 +54,7 @@ def cluster_table(
     model: KMeansModel,
     counts: NDArray[np.int64] | None = None,
     undecided: NDArray[np.int64] | None = None,
+    means: Floats | None = None,
 ) -> pd.DataFrame:
     """Return the table of the clusters of a model.
 
@@ -65,6 +66,9 @@ def cluster_table(
     undecided : (K,) int64 array, optional
         The number of pixels of each class that are left undecided; None leaves the column
         out.
+    means : (K, C) array, optional
+        The mean of each channel over the pixels of each class, in an image that the model was
+        not fitted to. None takes the means of the fit.
 
     Returns
     -------
@@ -84,8 +88,9 @@ def cluster_table(
     if undecided is not None:
         columns[UNDECIDED] = undecided
     columns |= of_classes
-    for name, means in zip(channel_names(model), model.palette.T, strict=True):
-        columns[MEAN_PREFIX + name] = means
+    means = model.palette if means is None else means
+    for name, channel in zip(channel_names(model), means.T, strict=True):
+        columns[MEAN_PREFIX + name] = channel
     return pd.DataFrame({**columns, COLOR_COLUMN: to_hex(model.colors)})
 
 
@@ -306,7 +311,10 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     if CONFIDENCE in table:
         # The mean of the parts is not the confidence of the whole.
         merged.loc[np.bincount(numbers) > 1, CONFIDENCE] = np.nan
-    # The table of an applied model has no means.
-    if means := mean_columns(table):
-        merged[means] = weighted_means(channel_means(table), pixels, numbers)
+    # The table of each frame has no means.
+    if names := mean_columns(table):
+        # A class without pixels has no means. It does not count, unless the whole group has none.
+        is_counted = (pixels > 0) | (counts[numbers] == 0)
+        means = np.where(is_counted[:, None], channel_means(table), 0)
+        merged[names] = weighted_means(means, pixels, numbers)
     return merged

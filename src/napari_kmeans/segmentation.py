@@ -252,7 +252,9 @@ def segment(
         For several images, a list with a mask or None for each.
     init : {"k-means++", "random"} or (K, C) array, default "k-means++"
         The start: seeds far apart, random distinct pixels, or these colors in channel
-        units. An array is run once.
+        units. An array is run once. Its colors are only the start: the centers move to the
+        colors of the image, and `starts` of the result has the row of each center. `keep_init`
+        keeps the colors.
     keep_init : bool, default False
         Whether to keep the colors in the array `init` as the centers: a fixed palette, whose
         nearest color each pixel is assigned to. The recolored image and the table have the mean

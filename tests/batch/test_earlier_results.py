@@ -15,6 +15,7 @@ from PIL import Image
 from napari_kmeans import segment
 from napari_kmeans.batch.earlier_results import find_results
 from napari_kmeans.batch.output import write_results
+from napari_kmeans.files.picture import Picture
 from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, cluster_table
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class TestFindResults:
         seg = segment(quadrants, 3, rgb=True)
         columns = [*COUNT_COLUMNS, "mean red", "mean green", "mean blue", COLOR_COLUMN]
         assert seg.table.columns.tolist() == columns
-        shared = write_results(seg, tmp_path, "photo", shared=True)
-        assert shared.table.columns.tolist() == [*COUNT_COLUMNS, COLOR_COLUMN]
+        picture = Picture(quadrants, rgb=True)
+        shared = write_results(seg, tmp_path, "photo", picture, shared=True)
+        assert shared.table.columns.tolist() == columns
         assert find_results([tmp_path / "photo-table.csv"]) == [tmp_path / "photo-table.csv"]
         assert cluster_table(seg.model).columns.tolist() == ["index", *columns[3:]]
 

@@ -17,7 +17,8 @@ from napari_kmeans.files.ome_zarr_writer import Image, write_images
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.result_record import read_record
 from napari_kmeans.files.tiff_writer import png_holds
-from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, pixel_size
+from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, cluster_table, pixel_size
+from napari_kmeans.segmentation import Segmentation
 
 
 @pytest.mark.parametrize(
@@ -200,3 +201,35 @@ def test_the_table_of_several_images_has_areas_if_their_pixels_have_one_size(
         assert set(table["unit"]) == {"mm²"}
     own = pd.read_csv(tmp_path / "out" / "b-table.csv")
     np.testing.assert_allclose(own["area"], own["pixels"] * 0.5 * second)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("kinds", [("labels", "recolored"), ("recolored",), ()])
+def test_the_table_of_an_applied_model_has_the_means_of_the_image(tmp_path, lazy, kinds):
+    values = np.random.default_rng(2).integers(0, 4000, (2, 2, 40, 30)).astype(np.uint16)
+    model = segment(values[0], 4, channel_axis=0, channel_names=["DAPI", "GFP"]).model
+    model = model.with_classes(model.classes.merge([1, 3]))
+    reads = []
+
+    def read(block_info=None):
+        reads.append(block_info[None]["chunk-location"])
+        return values[1][tuple(slice(*side) for side in block_info[None]["array-location"])]
+
+    mask = np.arange(40 * 30).reshape(40, 30) % 7 > 0
+    pixels = values[1]
+    if lazy:
+        pixels = da.map_blocks(read, chunks=((1, 1), (20, 20), (30,)), dtype=np.uint16)
+    labels, recolored = model.apply(pixels, mask=mask)
+    seg = Segmentation(labels, recolored, model, cluster_table(model), None, 1.0, model.options)
+    picture = Picture(pixels, rgb=False, channel_axis=0, mask=mask)
+    reads.clear()
+    table = write_results(seg, tmp_path, "a", picture, shared=True, kinds=kinds).table
+    # A lazy image is read once, together with the labels and the recolored image.
+    assert len(reads) == len({*reads}) == (4 if lazy else 0)
+    written, labels = pd.read_csv(tmp_path / "a-table.csv"), np.asarray(labels)
+    for row, label in enumerate((1, 2, 4)):
+        inside = labels == label
+        assert table["pixels"][row] == inside.sum()
+        for name, channel in zip(["DAPI", "GFP"], values[1], strict=True):
+            assert table[f"mean {name}"][row] == channel[inside].mean()
+            assert written[f"mean {name}"][row] == pytest.approx(channel[inside].mean())

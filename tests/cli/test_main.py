@@ -376,7 +376,10 @@ class TestModel:
         own = np.tile(np.concatenate([seg.labels, seg.labels[:9]]), (3, 3))
         np.testing.assert_array_equal(labels, np.array([0, 1, 3, 3, 300])[own])
         table = pd.read_csv(out / "other-table.csv", keep_default_na=False, na_values=[""])
-        assert list(table) == ["index", "pixels", "percent", "name", "ignored", "color"]
+        means = ["mean red", "mean green", "mean blue"]
+        assert list(table) == ["index", "pixels", "percent", "name", "ignored", *means, "color"]
+        expected = [image[np.asarray(labels) == label].mean(axis=0) for label in (1, 3, 300)]
+        np.testing.assert_allclose(table[means], expected, rtol=1e-7)
         counts = np.array([np.sum(np.isin(own, each)) for each in (1, [2, 3], 4)])
         assert table["index"].tolist() == [1, 3, 300]
         assert table["pixels"].tolist() == counts.tolist()

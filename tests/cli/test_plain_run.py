@@ -361,3 +361,26 @@ def test_options_of_a_fit_are_refused_beside_a_model(command, folder, capsys):
         "a model with it"
     )
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--model", "out/a-model.json"], ["-k", "2"]])
+def test_tables_of_several_images_have_their_own_means_and_areas(folder, capsys, arguments):
+    spacing = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(folder / "d.tif", _image(3), photometric="rgb", **spacing)
+    assert main(["a.png", "-k", "2", "-o", "out"]) == 0
+    assert main(["b.png", "d.tif", *arguments, "-o", "new"]) == 0
+    sentence = "b states no pixel size, so its areas are not in the tables; use --spacing"
+    assert sentence in capsys.readouterr().err
+    for name, seed in (("b", 1), ("d", 3)):
+        image, table = _image(seed), pd.read_csv(folder / "new" / f"{name}-table.csv")
+        labels = tifffile.imread(folder / "new" / f"{name}-labels.tif")
+        expected = [image[labels == label].mean(axis=0) for label in (1, 2)]
+        found = table[["mean red", "mean green", "mean blue"]]
+        np.testing.assert_allclose(found, expected, rtol=1e-7)
+        assert ("area" in table) == (name == "d")
+    for name in "bd":
+        assert (
+            main([*map(str, Path().glob(f"{name}.*")), "--model", "out/a-model.json", "-o", name])
+            == 0
+        )
+    assert "no pixel size" not in capsys.readouterr().err

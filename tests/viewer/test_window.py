@@ -214,9 +214,11 @@ def test_tables_of_several_images_count_the_pixels_of_each(viewer):
         for name, image, labels, new in zip("ab", images, both.labels, both.recolored, strict=True)
     ]
     window.fill_viewer(viewer, outcomes, Options(n_clusters=3))
-    for name, labels in zip("ab", both.labels, strict=True):
-        counted = viewer.layers[f"{name} labels"].features["pixels"]
-        assert counted.tolist() == np.bincount(labels.ravel(), minlength=4)[1:].tolist()
+    for name, image, labels in zip("ab", images, both.labels, strict=True):
+        table = viewer.layers[f"{name} labels"].features
+        assert table["pixels"].tolist() == np.bincount(labels.ravel(), minlength=4)[1:].tolist()
+        means = [image[labels == label].mean() for label in (1, 2, 3)]
+        np.testing.assert_allclose(table["mean intensity"], means)
     # The costs are those of both images together.
     assert dock_of(viewer).status.text() == "3 clusters · 600 pixels"
 

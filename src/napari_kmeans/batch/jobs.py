@@ -212,7 +212,7 @@ def _with_pixel_size(job: ImageJob, picture: Picture, model: KMeansModel) -> KMe
     if area_unit_of(picture) is None and model.cleaning.min_area:
         tell(
             f"{job.source}: its pixel size is not known, and is taken to be that of the fit, "
-            f"{model.cleaning.spacing}; use --spacing"
+            f"{model.cleaning.spacing}, for the minimum area; its table has no areas; use --spacing"
         )
     elif isinstance(spacing, tuple):
         own = own.with_cleaning(replace(model.cleaning, spacing=spacing))

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.channels import GDAL_METADATA, GDAL_NODATA
 from napari_kmeans.batch.earlier_results import (
@@ -32,17 +30,16 @@ from napari_kmeans.files.result_record import add_record_to_zarr, labels_record
 from napari_kmeans.files.tiff_writer import png_holds, write_png, write_tiff
 from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.imaging.label_counts import LabelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from napari_kmeans.execution.progress import Report
-    from napari_kmeans.imaging.label_counts import LabelCounts
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.imaging.label_tally import SideTally
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
 
@@ -99,7 +96,7 @@ def write_results(
         exception, the writing stops.
     shared : bool
         Whether other images have the same model. Then the model is not written,
-        and the table counts the pixels of this image only.
+        and the table is that of the pixels of this image only. It needs `picture`.
     kept : sequence of Path, optional
         Files that are never removed.
     kinds : collection of str, optional
@@ -141,21 +138,19 @@ def write_results(
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.measuring import write_csv
 
-    undecided = None
-    if shared and picture is not None:
-        undecided = seg.model.count_undecided(seg.model.open(picture.pixels, picture.mask))
+    pixels = seg.model.open(source.pixels, source.mask) if shared else None
+    side = None if pixels is None or not (lazy and results) else _tally_beside(seg, pixels)
     with replacing(targets, obsolete) as temporary:
         places = [temporary[path] for path in paths]
         images = dict(zip(results, places[: len(results)], strict=True))
         table, *model = places[len(results) :]
-        counter = LabelCounter()
         if lazy:
-            _write_ome_zarr(seg, stem, results, images, report, counter, beside)
-        else:
-            counter.add(seg.labels)
+            _write_ome_zarr(
+                seg, stem, results, images, report, [*beside, *([side.array] if side else [])]
+            )
         written = seg.table
-        if shared:
-            written = _own_table(seg, counter.counts(), undecided)
+        if pixels is not None:
+            written = _own_table(seg, pixels, side)
         written = describe_table(written, [source])
         _write_records(seg, written, source, results, images)
         write_csv(written, table)
@@ -225,24 +220,30 @@ class Written(NamedTuple):
     """Files of an earlier run that were removed."""
 
 
-def _own_table(
-    seg: Segmentation, counts: LabelCounts, undecided: NDArray[np.int64] | None
-) -> pd.DataFrame:
-    """Return the table of an image's own pixels, without the channel means of the model's fit.
-
-    The confidence, if the table of the result has it, is that of the image.
-    """
+def _tally_beside(seg: Segmentation, pixels: Pixels) -> SideTally:
+    """Return the tally of a lazy image, which is found while its results are written."""
     # This module imports numba, which would slow down the start of the command line.
-    from napari_kmeans.measuring import COLOR_COLUMN, CONFIDENCE, cluster_table, mean_columns
+    from napari_kmeans.imaging.label_tally import SideTally
+
+    return SideTally(seg.model.labels, pixels, seg.labels)
+
+
+def _own_table(seg: Segmentation, pixels: Pixels, side: SideTally | None) -> pd.DataFrame:
+    """Return the table of an image's own pixels: counts and channel means are not of the fit.
+
+    The confidence, if the table of the result has it, is that of the image. `side` is the tally,
+    if it was found while the results were written.
+    """
+    # These modules import numba, which would slow down the start of the command line.
+    from napari_kmeans.imaging.label_tally import tally_classes
+    from napari_kmeans.measuring import CONFIDENCE, cluster_table, mean_columns
 
     model = seg.model
-    found = dict(zip(counts.labels.tolist(), counts.pixels.tolist(), strict=True))
-    pixels = [found.get(label, 0) for label in model.labels.tolist()]
-    table = cluster_table(model, np.array(pixels, np.int64), undecided)
-    table = table.drop(columns=mean_columns(table))
+    tally = tally_classes(model.labels, pixels, seg.labels) if side is None else side.tally()
+    table = cluster_table(model, tally.counts, model.count_undecided(pixels), tally.means)
     if CONFIDENCE in seg.table:
         means = table["index"].map(seg.table.set_index("index")[CONFIDENCE])
-        table.insert(list(table).index(COLOR_COLUMN), CONFIDENCE, means)
+        table.insert(list(table).index(mean_columns(table)[0]), CONFIDENCE, means)
     return table
 
 
@@ -310,7 +311,6 @@ def _write_ome_zarr(
     results: Mapping[str, Picture],
     paths: Mapping[str, Path],
     report: Report | None,
-    counter: LabelCounter,
     beside: Sequence[Any],
 ) -> None:
     images = []
@@ -318,9 +318,7 @@ def _write_ome_zarr(
         labels = results["labels"]
         axes = tuple(labels.axes or spatial_axes(labels.pixels.ndim))
         name = f"{stem} labels"
-        images.append(Image(paths["labels"], name, labels.pixels, axes, watch=counter.add))
-    else:
-        counter.add(seg.labels)
+        images.append(Image(paths["labels"], name, labels.pixels, axes))
     if "recolored" in results:
         recolored = results["recolored"]
         if recolored.geo_tags or recolored.profile:

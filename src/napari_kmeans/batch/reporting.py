@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from napari_kmeans.execution.notices import has_listener, notice, notices_about
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from napari_kmeans.execution.progress import Report
@@ -81,3 +81,22 @@ def join_names(names: Sequence[str]) -> str:
 def count_images(number: int) -> str:
     """Return a number of images in words."""
     return "1 image" if number == 1 else f"{number} images"
+
+
+def tell_missing_sizes(sizes: Mapping[str, bool], consequence: str) -> None:
+    """Tell which images have no areas, although others have.
+
+    Parameters
+    ----------
+    sizes : mapping of str to bool
+        Whether the size of a pixel is known, by the names of the images.
+    consequence : str
+        The end of a sentence about areas, with the option that states a size.
+    """
+    missing = [name for name, is_known in sizes.items() if not is_known]
+    if missing and len(missing) < len(sizes):
+        one = len(missing) == 1
+        tell(
+            f"{join_names(missing)} {'states' if one else 'state'} no pixel size, so "
+            f"{'its' if one else 'their'} areas {consequence}, which counts for all images"
+        )

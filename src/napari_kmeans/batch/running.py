@@ -19,7 +19,7 @@ from napari_kmeans.batch.image_step import ImageResult, Steps, input_paths
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
 from napari_kmeans.batch.preparing import ABOUT_COMPILING
-from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.reporting import join_names, tell, tell_missing_sizes
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
 from napari_kmeans.batch.run_calls import join_calls, read_calls
 from napari_kmeans.batch.run_record import (
@@ -437,14 +437,8 @@ def _find_failures(results: Sequence[ImageResult]) -> dict[str, str]:
 def _note_missing_sizes(results: Sequence[ImageResult]) -> None:
     """Tell which images have no area although others have one."""
     parts = {each.image.stem: each.part for each in results if each.part is not None}
-    missing = [stem for stem, part in parts.items() if not part.entry.get("pixel_size")]
-    if missing and len(missing) < len(parts):
-        one = len(missing) == 1
-        tell(
-            f"{join_names(missing)} {'states' if one else 'state'} no pixel size, so "
-            f"{'its areas are' if one else 'their areas are'} empty; give spacing, which counts "
-            "for all images"
-        )
+    sizes = {stem: bool(part.entry.get("pixel_size")) for stem, part in parts.items()}
+    tell_missing_sizes(sizes, "are empty; give spacing")
 
 
 def load_model(path: Path) -> KMeansModel:

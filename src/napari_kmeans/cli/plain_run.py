@@ -25,7 +25,7 @@ from napari_kmeans.batch.output import (
 )
 from napari_kmeans.batch.plain_record import PlainRecord
 from napari_kmeans.batch.problems import review_image
-from napari_kmeans.batch.reporting import count_images, join_names
+from napari_kmeans.batch.reporting import count_images, join_names, tell_missing_sizes
 from napari_kmeans.batch.result_files import (
     SHARED_MODEL,
     SHARED_TABLE,
@@ -151,6 +151,9 @@ class PlainRun:
 
         None if the images have no model in common, or if it cannot be written.
         """
+        # This module imports numba, which would slow down the start of the command line.
+        from napari_kmeans.measuring import UNIT
+
         outcomes = self.workflow.run(self.jobs)
         if self.workflow.together:
             found = list(outcomes)
@@ -160,6 +163,7 @@ class PlainRun:
                 return None
             record.model = done[0].seg.model
         paths: dict[str, list[Path]] = {}
+        sizes: dict[str, bool] = {}
         for job, stem in zip(self.jobs, stems, strict=True):
             watch = Stopwatch()
             sentences: list[str] = []
@@ -172,7 +176,7 @@ class PlainRun:
                 if isinstance(written, Failure):
                     record.add_failed(stem, written.sentence, sentences[:-1])
                     continue
-                paths[stem] = written.paths
+                paths[stem], sizes[stem] = written.paths, UNIT in written.table
                 try:
                     review = review_image(
                         job.source,
@@ -187,6 +191,7 @@ class PlainRun:
                     # types. The results are complete: they stay, and other images can be done.
                     failure = Failure.tell(f"cannot process {job.source}: {reason(error)}")
                     record.add_failed(stem, failure.sentence, sentences[:-1])
+        tell_missing_sizes(sizes, "are not in the tables; use --spacing")
         return paths
 
     def _write_image(

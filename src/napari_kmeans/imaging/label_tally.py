@@ -22,7 +22,7 @@ from napari_kmeans.execution.memory import trim_heaps
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.blocks import extract_values
+from napari_kmeans.imaging.blocks import extract_values, is_dask
 from napari_kmeans.imaging.kept_labels import KeptLabels
 from napari_kmeans.imaging.tally import Tally, add_tallies
 
@@ -173,6 +173,83 @@ def tally_labels(
         else:
             tallies += _tally_in_memory(pixels, own, old, leaf, step)
     return add_tallies(tallies)
+
+
+def tally_classes(
+    model_labels: NDArray[np.int64], pixels: Pixels, labels: Any, step: Step = ignore
+) -> Tally:
+    """Return the counts and sums of the pixels of each class of a model, from labels of an image.
+
+    Parameters
+    ----------
+    model_labels : (K,) int64 array
+        The label of each class, ascending. Edited classes have gaps between their labels.
+    pixels : Pixels
+    labels : array
+        0 for pixels that are left out or undecided.
+    step : callable
+        As for `tally_labels`.
+    """
+    if pixels.is_lazy and not is_dask(labels):
+        from dask.array import from_array
+
+        labels = from_array(labels, chunks=pixels.array.chunks[:-1])
+    tally = tally_labels([pixels], [labels], int(model_labels[-1]), step)
+    return _select_classes(tally, model_labels)
+
+
+def _select_classes(tally: Tally, labels: NDArray[np.int64]) -> Tally:
+    """Return the tally of some labels of a tally of the labels from 1 on."""
+    return replace(tally, counts=tally.counts[labels - 1], sums=tally.sums[labels - 1])
+
+
+class SideTally:
+    """The tally of a dask image and its labels that are computed for another purpose.
+
+    Computing each chunk of `array` once, together with these labels, in the threads of this
+    process, tallies the chunk. So the image is read once.
+
+    Parameters
+    ----------
+    model_labels : (K,) int64 array
+        As for `tally_classes`.
+    pixels : Pixels
+        A dask image.
+    labels : dask array
+
+    Attributes
+    ----------
+    array : dask array
+        Of zeros, of the shape of the labels.
+    """
+
+    def __init__(self, model_labels: NDArray[np.int64], pixels: Pixels, labels: Any) -> None:
+        from dask.array import map_blocks
+
+        self._labels = model_labels
+        self._leaf = _TallyLeaf(pixels.n_channels, int(model_labels[-1]))
+        self._tallies: dict[tuple[int, ...], Tally] = {}
+        image = pixels.array.rechunk((*labels.chunks, (pixels.array.shape[-1],)))
+        meta = np.empty((0,) * labels.ndim, np.uint8)
+        # dask matches the last axes of arrays: without an axis of one channel, columns of labels
+        # would be matched with the channels of the image.
+        columns, channels = labels[..., np.newaxis], labels.ndim
+        self.array = map_blocks(
+            self._add, image, columns, drop_axis=channels, dtype=np.uint8, meta=meta
+        )
+
+    def _add(
+        self, image: NDArray[Any], labels: NDArray[Any], block_info: Any = None
+    ) -> NDArray[np.uint8]:
+        place = tuple(block_info[1]["chunk-location"])
+        self._tallies[place] = self._leaf(0, image, labels)
+        return np.broadcast_to(np.uint8(0), labels.shape[:-1])
+
+    def tally(self) -> Tally:
+        """Return the tally of all chunks that were computed, as `tally_classes` does."""
+        # Threads end in any order. Added in that of the chunks, floats have the same sums always.
+        tallies = [self._tallies[place] for place in sorted(self._tallies)]
+        return _select_classes(add_tallies(tallies), self._labels)
 
 
 def _has_exact_sums(pixels: Pixels) -> bool:

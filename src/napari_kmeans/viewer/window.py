@@ -10,13 +10,13 @@ import numpy as np
 
 from napari_kmeans.cli.terminal import PROGRAM
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.measuring import cluster_table, mean_columns
+from napari_kmeans.imaging.label_tally import tally_classes
+from napari_kmeans.measuring import cluster_table
 from napari_kmeans.viewer import samples
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import Channel, Source
-from napari_kmeans.viewer.to_layers.apply_model import count_pixels
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.picture_layers import (
     channel_arguments,
@@ -64,7 +64,7 @@ def fill_viewer(
     result = None
     for each in outcomes:
         is_of_fit = not is_shared and not math.isnan(each.seg.distortion)
-        outcome = each if is_of_fit else _count_pixels_of(each)
+        outcome = each if is_of_fit else _with_own_table(each)
         if outcome.seg.model.rgb or outcome.seg.model.channel_axis is None:
             result = _add_layers(viewer, outcome)
         else:
@@ -113,8 +113,8 @@ def _enlarge_window(viewer: napari.Viewer, dock: QWidget) -> None:
     viewer.window.set_geometry(left, top, width, height)
 
 
-def _count_pixels_of(outcome: ClusteredImage) -> ClusteredImage:
-    """Return an image with a table that counts its own pixels, and not those of the fit.
+def _with_own_table(outcome: ClusteredImage) -> ClusteredImage:
+    """Return an image with the table of its own pixels, and not of those of the fit.
 
     The pixels of a lazy image are not counted, because the whole image would be read.
     """
@@ -122,10 +122,9 @@ def _count_pixels_of(outcome: ClusteredImage) -> ClusteredImage:
     if is_dask(seg.labels):
         return outcome
     model, picture = seg.model, outcome.picture
-    counts = count_pixels(model, None, seg.labels, None)
-    undecided = model.count_undecided(model.open(picture.pixels, picture.mask))
-    table = cluster_table(model, counts, undecided)
-    table = table.drop(columns=mean_columns(table))
+    pixels = model.open(picture.pixels, picture.mask)
+    tally = tally_classes(model.labels, pixels, seg.labels)
+    table = cluster_table(model, tally.counts, model.count_undecided(pixels), tally.means)
     return outcome._replace(seg=replace(seg, table=table, distortion=math.nan))
 
 

@@ -57,9 +57,11 @@ def test_apply_adds_labels_and_recolored_image_of_another_layer(viewer, dock, pa
     np.testing.assert_array_equal(labels.data, expected)
     np.testing.assert_array_equal(recolored.data, np.rint(model.palette)[expected - 1])
     first = viewer.layers["picture labels"]
-    # The means of the fit are not those of this image.
-    means = ["mean red", "mean green", "mean blue"]
-    assert list(labels.features) == list(first.features.drop(columns=means))
+    assert list(labels.features) == list(first.features)
+    # The means are those of this image, and not those of the fit.
+    means = [other[expected == label].mean(axis=0) for label in range(1, 5)]
+    columns = ["mean red", "mean green", "mean blue"]
+    np.testing.assert_allclose(labels.features[columns], means)
     assert labels.features["pixels"].tolist() == np.bincount(expected.ravel())[1:].tolist()
     assert labels.features["percent"].sum() == pytest.approx(100)
     for label in range(1, 5):
@@ -558,6 +560,9 @@ def test_clusters_of_a_loaded_model_are_split_and_merged(
     np.testing.assert_array_equal(np.asarray(labels.data), expected)
     counts = np.bincount(expected.ravel(), minlength=5)[1:]
     assert labels.features["pixels"].tolist() == counts.tolist()
+    means = [image[expected == label].mean(axis=0) for label in np.flatnonzero(counts) + 1]
+    columns = ["mean red", "mean green", "mean blue"]
+    np.testing.assert_allclose(labels.features[columns][counts > 0], means)
 
 
 def test_list_keeps_the_run_when_its_model_is_applied_to_another_image(

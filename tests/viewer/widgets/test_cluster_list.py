@@ -21,6 +21,7 @@ from napari_kmeans.viewer.widgets.cluster_list import (
     NAME,
     PERCENT,
     ClusterList,
+    format_mean,
     format_percent,
 )
 
@@ -163,6 +164,10 @@ def test_every_button_has_a_tooltip_and_is_reached_with_tab(clusters, qtbot):
 )
 def test_format_percent_is_short(percent, text):
     assert format_percent(percent) == text
+
+
+def test_format_mean_is_empty_without_pixels():
+    assert [format_mean(mean) for mean in (12.345, 1234.5, np.nan)] == ["12.35", "1234", ""]
 
 
 def test_list_of_64_clusters_scrolls(viewer, qtbot, click):

@@ -264,6 +264,10 @@ class Source:
         # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
         if not is_own and (not cleaning.min_area or self.has_pixel_size):
             cleaning = replace(cleaning, spacing=1.0)
+        elif not is_own and not isinstance(cleaning.spacing, tuple):
+            # `cleaning_at` takes a single number for a spacing that the layer decides.
+            own = tuple(float(cleaning.spacing) if step else 0.0 for step in self._spacing())
+            cleaning = replace(cleaning, spacing=own)
         model = model.with_cleaning(self.cleaning_at(cleaning, level, model.position))
         return model.with_blur(self.blur_at(model.blur, level))
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.checks import quote_value
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, part_of
-from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.far_colors import describe_far_colors
-from napari_kmeans.imaging.label_tally import tally_labels
-from napari_kmeans.imaging.tally import tally_pixels
+from napari_kmeans.imaging.label_tally import tally_classes
+from napari_kmeans.imaging.tally import Tally, tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.measuring import channel_names, cluster_table, mean_columns
+from napari_kmeans.measuring import channel_names, cluster_table
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS
@@ -25,14 +25,9 @@ from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.from_layers.source import Source
-
-_COUNT_PIECE = 2**20
-"""Pixels that one task counts."""
 
 
 def fit_to_source(model: KMeansModel, source: Source) -> KMeansModel:
@@ -94,36 +89,35 @@ class ApplyWork:
         -------
         Segmentation
             `labels` and `recolored` are lists if the source is multiscale. The table has
-            no channel means, as on the command line.
+            the channel means of this image, as on the command line.
 
         Warns
         -----
         UserWarning
             If the image seems to have other units than the model, or if many of its pixels are
-            far from the classes.
+            far from the classes. If the model has a minimum area, and the layer no pixel size.
         """
         model, source, fitted = self.model, self.source, self.fitted
         far_share = _warn_of_other_colors(model, source)
+        _warn_of_unknown_size(model, source)
         image = source.levels[source.level]
         own = source.model_at(model, source.level)
         if is_dask(image) and not own.cleaning.is_off:
             *painted, tally, undecided = own.paint_and_count(own.open(image), progress)
-            counts = tally.counts
             labels, recolored = self._paint(None, {source.level: (painted[0], painted[1])})
         else:
             # Lazy levels are painted when they are viewed, and are read here only to be counted.
             share = 0.0 if is_dask(image) else 1.0
             labels, recolored = self._paint(part_of(progress, 0, share), {})
-            counts = count_pixels(own, image, labels[source.level], part_of(progress, share, 1))
+            tally = tally_image(own, image, labels[source.level], part_of(progress, share, 1))
             undecided = own.count_undecided(own.open(image))
-        table = cluster_table(model, counts, undecided)
+        table = cluster_table(model, tally.counts, undecided, tally.means)
         table.attrs[FAR_SHARE] = far_share
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
             model=model,
-            # The means of the palette are those of the fit, and not of this image.
-            table=table.drop(columns=mean_columns(table)),
+            table=table,
             coreset=None,
             distortion=fitted.distortion if fitted else float("nan"),
             options=fitted.options if fitted else model.options,
@@ -174,29 +168,24 @@ class ApplyToSeveral:
         return outcomes
 
 
-def count_pixels(
-    model: KMeansModel, image: Any, labels: Any, progress: Report | None
-) -> NDArray[np.int64]:
-    """Return the number of pixels (K,) of each cluster in one level.
+def tally_image(model: KMeansModel, image: Any, labels: Any, progress: Report | None) -> Tally:
+    """Return the counts and sums of the pixels of each class, (K,), in one level.
 
-    If the labels are lazy, the image is read instead, and the labels are not computed, unless
+    If the labels are lazy, the image is read once, and the labels are not computed, unless
     the model cleans them.
     """
-    if not is_dask(labels):
-        flat = labels.reshape(-1)
-        n_labels = model.labels[-1] + 1
-        pieces = map_slices(
-            lambda piece: np.bincount(flat[piece], minlength=n_labels), flat.size, _COUNT_PIECE
-        )
-        counts: NDArray[np.int64] = np.sum(pieces, axis=0, dtype=np.int64)
-        return counts[model.labels]
-    pixels = (model.open(image),)
-    step = Progress(progress).stage(1, count_steps(pixels))
-    if not model.cleaning.is_off:
-        cleaned = tally_labels(pixels, [labels], int(model.labels[-1]), step)
-        return cleaned.counts[model.labels - 1]
-    tally = tally_pixels(pixels, model.cluster_centers_, model.space, step, model.splits)
-    return np.bincount(model.center_classes, tally.counts).astype(np.int64)
+    pixels = model.open(image)
+    step = Progress(progress).stage(1, count_steps([pixels]))
+    if not is_dask(labels) or not model.cleaning.is_off:
+        return tally_classes(model.labels, pixels, labels, step)
+    tally = tally_pixels([pixels], model.cluster_centers_, model.space, step, model.splits)
+    counts, sums = (
+        np.zeros(model.n_clusters, np.int64),
+        np.zeros((model.n_clusters, model.n_channels)),
+    )
+    np.add.at(counts, model.center_classes, tally.counts)
+    np.add.at(sums, model.center_classes, tally.sums)
+    return Tally(counts, sums, tally.cost)
 
 
 def _warn_of_other_colors(model: KMeansModel, source: Source) -> float:
@@ -215,3 +204,20 @@ def _warn_of_other_colors(model: KMeansModel, source: Source) -> float:
     if sentence is not None:
         notice(sentence, stacklevel=3)
     return share
+
+
+def _warn_of_unknown_size(model: KMeansModel, source: Source) -> None:
+    """Warn if a minimum area is that of the pixels of the fit, because the layer has no size."""
+    cleaning = model.cleaning
+    # Pixels of the size 1 had no size in the fit either.
+    if (
+        cleaning.min_area
+        and not source.has_pixel_size
+        and np.any(np.not_equal(cleaning.spacing, 1))
+    ):
+        notice(
+            f"the pixel size of {source.name!r} is not known, and is taken to be that of the fit, "
+            f"{quote_value(cleaning.spacing)}, for the minimum area: give the layer a scale and a "
+            "unit to use its own. Its areas are in pixels.",
+            stacklevel=3,
+        )

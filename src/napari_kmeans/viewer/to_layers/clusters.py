@@ -256,10 +256,7 @@ class Clusters:
 
     @property
     def channels(self) -> list[tuple[str, str]]:
-        """The name of each channel, and its column of means in the table; empty for RGB.
-
-        Means of a model that was fitted to another image are not in the table.
-        """
+        """The name of each channel, and its column of means in the table; empty for RGB."""
         columns = mean_columns(self.layer.features)
         names = [column.removeprefix(MEAN_PREFIX) for column in columns]
         if names == ["red", "green", "blue"]:

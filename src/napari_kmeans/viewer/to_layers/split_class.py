@@ -9,12 +9,14 @@ import numpy as np
 
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.label_tally import tally_classes
 from napari_kmeans.imaging.painting import label_dtype
+from napari_kmeans.imaging.tally import Tally
 from napari_kmeans.measuring import COLOR_COLUMN, cluster_table
 from napari_kmeans.options import MAX_CLUSTERS
 from napari_kmeans.splitting import split_anew
 from napari_kmeans.viewer.background.paint_levels import paint_levels
-from napari_kmeans.viewer.to_layers.apply_model import count_pixels
+from napari_kmeans.viewer.to_layers.apply_model import tally_image
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,8 +184,8 @@ class SplitWork:
             PixelSplit(self.label, self._parts, self._in_stack(level, labels, self.labels[level]))
             for level, labels in enumerate(painted)
         ]
-        counts = self._count(splits[source.level])
-        table = cluster_table(self.after, counts)
+        tally = self._tally(splits[source.level])
+        table = cluster_table(self.after, tally.counts, means=tally.means)
         rows = table[table["index"].isin(self._parts)].drop(columns=["percent", COLOR_COLUMN])
         return ClassSplit(self.label, self.after, rows, splits)
 
@@ -231,27 +233,25 @@ class SplitWork:
         whole[index] = painted
         return whole
 
-    def _count(self, split: PixelSplit) -> NDArray[np.int64]:
-        """Return the number of pixels of each class after the split, at the counted level.
+    def _tally(self, split: PixelSplit) -> Tally:
+        """Return the pixels of each class after the split, at the counted level.
 
-        Only the numbers of the parts are used. Labels of lazy images are not read: the
-        pixels of their centers were counted in the fit, or are counted in the image if the
-        model was applied.
+        Only those of the parts are used. Labels of lazy images are not read: the pixels of their
+        centers were counted in the fit, or are counted in the image if the model was applied.
         """
-        after = self.after
+        after, source = self.after, self.task.source
+        own, image = self._at_level(source.level), source.levels[source.level]
         if not is_dask(split.painted):
-            data = self.labels[self.task.source.level]
-            counts = np.bincount(split.painted.reshape(-1), minlength=int(after.labels[-1]) + 1)
-            # Pixels of the class that keep its label.
-            rest = np.count_nonzero(data[self._index(self.task.source.level)] == self.label)
-            counts[self.label] += rest - counts[self._parts].sum()
-            return np.asarray(counts[after.labels])
-        source = self.task.source
+            index = self._index(source.level)
+            painted, data = split.painted[index], self.labels[source.level][index]
+            # Pixels of the class that are in no part keep its label.
+            labels = np.where((painted == 0) & (data == self.label), self.label, painted)
+            return tally_classes(own.labels, own.open(image[index]), labels)
         if self.task.applied:
-            own = self._at_level(source.level)
-            return count_pixels(own, source.levels[source.level], split.painted, None)
+            return tally_image(own, image, split.painted, None)
         assert after.center_pixels is not None
-        return np.bincount(after.center_classes, after.center_pixels).astype(np.int64)
+        counts = np.bincount(after.center_classes, after.center_pixels).astype(np.int64)
+        return Tally(counts, counts[:, None] * after.palette, 0.0)
 
 
 def _choose(condition: Any, chosen: Any, other: Any) -> Any:

@@ -806,7 +806,12 @@ def format_percent(percent: float) -> str:
 
 
 def format_mean(mean: float) -> str:
-    """Return a mean as text: whole numbers from 1000 on, else four significant digits."""
+    """Return a mean as text: whole numbers from 1000 on, else four significant digits.
+
+    NaN is the mean of a cluster without pixels.
+    """
+    if isnan(mean):
+        return ""
     return f"{mean:.0f}" if abs(mean) >= 1000 else f"{mean:.4g}"
 
 
