@@ -127,7 +127,8 @@ def test_an_area_in_micrometers_is_the_same_on_all_levels_and_in_other_images(un
     expected = seg.model.with_cleaning(Cleaning(min_size=8)).predict(COFFEE)
     np.testing.assert_array_equal(applied.labels, expected)
     # Without a pixel size, the pixels are taken to be those of the fit.
-    applied = ApplyWork(seg.model, Source.of(Image(COFFEE, rgb=True))).run()
+    with pytest.warns(UserWarning, match="pixel size of 'COFFEE' is not known"):
+        applied = ApplyWork(seg.model, Source.of(Image(COFFEE, rgb=True))).run()
     np.testing.assert_array_equal(applied.labels, seg.labels[0])
 
 
