@@ -236,16 +236,18 @@ class SplitWork:
     def _tally(self, split: PixelSplit) -> Tally:
         """Return the pixels of each class after the split, at the counted level.
 
-        Only those of the parts are used. Labels of lazy images are not read: the pixels of their
-        centers were counted in the fit, or are counted in the image if the model was applied.
+        Only those of the parts are used. Labels of lazy images are not read, unless the model
+        cleans them: the pixels of their centers were counted in the fit, or are counted in the
+        image if the model was applied.
         """
         after, source = self.after, self.task.source
         own, image = self._at_level(source.level), source.levels[source.level]
-        if not is_dask(split.painted):
+        if not is_dask(split.painted) or not own.cleaning.is_off:
             index = self._index(source.level)
             painted, data = split.painted[index], self.labels[source.level][index]
             # Pixels of the class that are in no part keep its label.
-            labels = np.where((painted == 0) & (data == self.label), self.label, painted)
+            is_rest = (painted == 0) & (data == self.label)
+            labels = _choose(is_rest, np.int64(self.label), painted)
             return tally_classes(own.labels, own.open(image[index]), labels)
         if self.task.applied:
             return tally_image(own, image, split.painted, None)
