@@ -251,7 +251,7 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
         for command in commands_of(README)
         if command.startswith("napari-kmeans") and " -o " in command and "photo" not in command
     ]
-    assert len(run) == 3
+    assert len(run) == 4
     for command in run:
         assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
     assert (tmp_path / "new-results" / "new-labels.tif").is_file()
