@@ -427,7 +427,8 @@ def test_closing_cancels_the_comparison(viewer, dock, qtbot, slow, closed):
 
 
 def test_progress_never_decreases(viewer, open_dock, wait_until_idle):
-    noise = np.random.default_rng(0).random((1200, 1200), dtype=np.float32)
+    # The progress is shown several times a second: the work must take longer.
+    noise = np.random.default_rng(0).random((4000, 4000), dtype=np.float32)
     viewer.add_image(noise, name="noise")
     panel = open_dock().folds["compare"].open()
     values = []
