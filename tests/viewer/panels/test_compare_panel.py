@@ -36,24 +36,14 @@ def number_button(panel, n_clusters):
 
 
 @pytest.fixture
-def wait_until_idle(qtbot):
-    """Return a function that waits until the work of a panel has ended."""
-
-    def wait(panel):
-        qtbot.waitUntil(lambda: not panel.is_working, timeout=20_000)
-
-    return wait
-
-
-@pytest.fixture
-def compare(wait_until_idle):
+def compare(finish_work):
     """Return a function that compares numbers of clusters in a dock and returns the panel."""
 
     def compare_them(dock, numbers):
         panel = dock.folds["compare"].open()
         panel.numbers.value = numbers
         panel.compare()
-        wait_until_idle(panel)
+        finish_work(panel)
         return panel
 
     return compare_them
@@ -374,7 +364,7 @@ def test_error_during_the_work_changes_no_layers(viewer, dock, compare):
     assert not grid_of(viewer).enabled
 
 
-def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, wait_until_idle, slow):
+def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, finish_work, slow):
     viewer.layers["picture"].data = slow
     panel = dock.folds["compare"].open()
     panel.compare_button.native.click()
@@ -385,13 +375,13 @@ def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, wait_until_i
     QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
     panel.cancel_button.native.click()
     slow.go_on.set()
-    wait_until_idle(panel)
+    finish_work(panel)
     assert names(viewer) == ["picture"]
     assert panel.compare_button.enabled
     assert not messages()
 
 
-def test_original_deleted_during_the_work(viewer, dock, qtbot, wait_until_idle, slow):
+def test_original_deleted_during_the_work(viewer, dock, qtbot, finish_work, slow):
     viewer.layers["picture"].data = slow
     panel = dock.folds["compare"].open()
     panel.numbers.value = "2"
@@ -399,7 +389,7 @@ def test_original_deleted_during_the_work(viewer, dock, qtbot, wait_until_idle, 
     qtbot.waitUntil(slow.asked.is_set)
     viewer.layers.clear()
     slow.go_on.set()
-    wait_until_idle(panel)
+    finish_work(panel)
     assert names(viewer) == ["picture K=2"]
     panel.back()
     assert not viewer.layers
@@ -426,7 +416,7 @@ def test_closing_cancels_the_comparison(viewer, dock, qtbot, slow, closed):
         qtbot.wait(50)
 
 
-def test_progress_never_decreases(viewer, open_dock, wait_until_idle):
+def test_progress_never_decreases(viewer, open_dock, finish_work):
     # The progress is shown several times a second: the work must take longer.
     noise = np.random.default_rng(0).random((4000, 4000), dtype=np.float32)
     viewer.add_image(noise, name="noise")
@@ -434,7 +424,7 @@ def test_progress_never_decreases(viewer, open_dock, wait_until_idle):
     values = []
     panel.progress_bar.changed.connect(values.append)
     panel.compare()
-    wait_until_idle(panel)
+    finish_work(panel)
     assert values[-1] == 0
     assert values[:-1] == sorted(values[:-1])
     assert max(values) > 30

@@ -179,10 +179,8 @@ def tally_image(model: KMeansModel, image: Any, labels: Any, progress: Report | 
     if not is_dask(labels) or not model.cleaning.is_off:
         return tally_classes(model.labels, pixels, labels, step)
     tally = tally_pixels([pixels], model.cluster_centers_, model.space, step, model.splits)
-    counts, sums = (
-        np.zeros(model.n_clusters, np.int64),
-        np.zeros((model.n_clusters, model.n_channels)),
-    )
+    counts = np.zeros(model.n_clusters, np.int64)
+    sums = np.zeros((model.n_clusters, model.n_channels))
     np.add.at(counts, model.center_classes, tally.counts)
     np.add.at(sums, model.center_classes, tally.sums)
     return Tally(counts, sums, tally.cost)
